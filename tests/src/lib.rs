@@ -1,0 +1,1 @@
+//! Real clusters for tests: start, stop, crash, standby, several sessions.
