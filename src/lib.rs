@@ -1,4 +1,37 @@
-//! pg_telemetry: the data path of a telemetry platform inside PostgreSQL.
+//! pg_telemetry: the data path of a telemetry platform inside PostgreSQL. The modules are the features.
+
 use pgrx::prelude::*;
 
+mod error;
+mod guc;
+mod installed;
+mod monitor;
+mod partition;
+mod pg;
+mod registry;
+mod setup;
+mod shmem;
+mod sql;
+mod staging;
+mod version;
+mod worker;
+
 pgrx::pg_module_magic!();
+
+/// Called when the library is loaded: by the postmaster if it is preloaded, else by the first session that uses it.
+#[allow(non_snake_case)]
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    guc::register();
+    // SAFETY: flags of this process. pg_upgrade starts servers that nobody may write to.
+    let (preloading, upgrading) = unsafe {
+        (
+            pg_sys::process_shared_preload_libraries_in_progress,
+            pg_sys::IsBinaryUpgrade,
+        )
+    };
+    if preloading && !upgrading {
+        shmem::request();
+        worker::register();
+    }
+}

@@ -1,0 +1,58 @@
+-- Refuse before anything is made, and name everything that is in the way at once.
+
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+DO $preflight$
+DECLARE
+    -- Everything that this extension creates in its schema, members and data tables alike.
+    relations CONSTANT text[] := ARRAY[
+        'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
+        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'worker_status'];
+    functions CONSTANT text[] := ARRAY[
+        'setup', 'stage_flush', 'last_flush', 'register_attribute', 'register_entity', 'worker_status_rows',
+        'staging_refuses_change', 'attribute_keeps_identity'];
+    taken text;
+    public_may_create boolean;
+BEGIN
+    SELECT EXISTS (
+        SELECT FROM pg_namespace n, LATERAL aclexplode(n.nspacl) a
+        WHERE n.oid = '@extschema@'::regnamespace AND a.grantee = 0 AND a.privilege_type = 'CREATE')
+    INTO public_may_create;
+
+    IF public_may_create THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('schema %s lets every user create objects in it', '@extschema@'),
+            DETAIL = 'Anybody could plant an object there that looks like one of pg_telemetry.',
+            HINT = format('REVOKE CREATE ON SCHEMA %s FROM PUBLIC, or use a schema of its own: CREATE SCHEMA telemetry; '
+                          'CREATE EXTENSION pg_telemetry SCHEMA telemetry;', '@extschema@');
+    END IF;
+
+    -- Data tables and their trigger functions of an earlier installation belong to telemetry_owner: setup() adopts them.
+    SELECT string_agg(what, ', ' ORDER BY what) INTO taken
+    FROM (
+        SELECT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' WHEN 'S' THEN 'sequence '
+                              WHEN 'i' THEN 'index ' WHEN 'I' THEN 'index ' WHEN 'c' THEN 'type '
+                              WHEN 'f' THEN 'foreign table ' ELSE 'table ' END || c.oid::regclass AS what
+        FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
+        WHERE c.relnamespace = '@extschema@'::regnamespace
+          AND c.relname = ANY (relations)
+          AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p') AND c.relname <> 'worker_status')
+        UNION ALL
+        SELECT 'function ' || p.oid::regprocedure
+        FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner
+        WHERE p.pronamespace = '@extschema@'::regnamespace
+          AND p.proname = ANY (functions)
+          AND NOT (o.rolname = 'telemetry_owner' AND p.proname IN ('staging_refuses_change', 'attribute_keeps_identity'))
+    ) AS collisions;
+
+    IF taken IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'duplicate_object',
+            MESSAGE = format('schema %s already has objects with names that pg_telemetry needs', '@extschema@'),
+            DETAIL = 'In the way: ' || taken || '.',
+            HINT = 'Rename or drop them, or choose another schema: CREATE EXTENSION pg_telemetry SCHEMA …; tables of an '
+                   'earlier installation are adopted when their owner is telemetry_owner.';
+    END IF;
+END
+$preflight$;

@@ -1,0 +1,18 @@
+-- HASH leaves keep each vacuum short and spread one large tenant; their number is chosen once, here.
+CREATE TABLE @extschema@.entity_jsonb (
+    tenant_id bigint NOT NULL,
+    entity_id bigint NOT NULL,
+    as_of timestamptz NOT NULL,
+    deleted_at timestamptz,
+    hot_attrs jsonb NOT NULL DEFAULT '{}',
+    hot_times bytea,
+    CONSTRAINT entity_jsonb_pkey PRIMARY KEY (tenant_id, entity_id)
+) PARTITION BY HASH (tenant_id, entity_id);
+COMMENT ON TABLE @extschema@.entity_jsonb IS 'The projection: the latest value of each hot attribute of an entity, newest observation wins';
+COMMENT ON COLUMN @extschema@.entity_jsonb.tenant_id IS 'the tenant the entity belongs to';
+COMMENT ON COLUMN @extschema@.entity_jsonb.entity_id IS 'the robot or device';
+COMMENT ON COLUMN @extschema@.entity_jsonb.as_of IS 'the newest observation in the document';
+COMMENT ON COLUMN @extschema@.entity_jsonb.deleted_at IS 'when the entity was deleted, NULL while it is there';
+COMMENT ON COLUMN @extschema@.entity_jsonb.hot_attrs IS 'attribute name to value';
+COMMENT ON COLUMN @extschema@.entity_jsonb.hot_times IS 'when each value was observed, packed';
+GRANT SELECT ON @extschema@.entity_jsonb TO telemetry_reader, telemetry_admin;

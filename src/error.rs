@@ -1,0 +1,124 @@
+//! Every fault that the extension itself reports, with SQLSTATE, detail and hint in one place.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::spi::SpiError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("extension pg_telemetry is not installed in this database")]
+    NotInstalled,
+    #[error("the pg_telemetry library {library} is older than the extension's SQL version {sql}")]
+    LibraryTooOld { library: &'static str, sql: String },
+    #[error("table {0} is missing")]
+    TableMissing(String),
+    #[error("{relation} cannot be adopted: {fault}")]
+    CannotAdopt { relation: String, fault: String },
+    #[error("only a superuser or a member of telemetry_owner may set up pg_telemetry")]
+    MayNotSetUp,
+    #[error("role \"{0}\" does not exist")]
+    RoleMissing(&'static str),
+    #[error("role \"telemetry_owner\" is a superuser")]
+    OwnerIsSuperuser,
+    #[error("{argument} must not be NULL")]
+    NullArgument { argument: &'static str },
+    #[error("{argument} is out of range: {value}")]
+    OutOfRange {
+        argument: &'static str,
+        value: i64,
+        allowed: &'static str,
+    },
+    #[error("invalid {argument}: {fault}")]
+    InvalidText { argument: &'static str, fault: String },
+    #[error("\"{0}\" is not a value type")]
+    UnknownValueType(String),
+    #[error("attribute \"{name}\" of tenant {tenant_id} is registered as {registered}, not {wanted}")]
+    TypeClash {
+        name: String,
+        tenant_id: i64,
+        registered: String,
+        wanted: String,
+    },
+    #[error("cannot write during recovery")]
+    InRecovery,
+    #[error("cannot run in a read-only transaction")]
+    ReadOnly,
+    #[error("time {0} cannot be put into a partition")]
+    NoPeriod(i64),
+    #[error("internal query failed: {0}")]
+    Spi(#[from] SpiError),
+}
+
+impl Error {
+    pub fn sqlstate(&self) -> PgSqlErrorCode {
+        use PgSqlErrorCode::*;
+        match self {
+            Error::NotInstalled | Error::TableMissing(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Error::LibraryTooOld { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Error::CannotAdopt { .. } => ERRCODE_DUPLICATE_TABLE,
+            Error::MayNotSetUp => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Error::RoleMissing(_) => ERRCODE_UNDEFINED_OBJECT,
+            Error::OwnerIsSuperuser => ERRCODE_INVALID_ROLE_SPECIFICATION,
+            Error::NullArgument { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Error::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+            Error::InvalidText { .. } | Error::UnknownValueType(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
+            Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
+            Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Error::OutOfRange { allowed, .. } => Some(format!("Allowed: {allowed}.")),
+            Error::UnknownValueType(_) => {
+                Some("Types are: number, integer, boolean, timestamp, text, json.".into())
+            }
+            Error::TypeClash { .. } => Some("The type of an attribute cannot change.".into()),
+            Error::CannotAdopt { .. } => {
+                Some("setup() adopts tables of an earlier installation, and only those.".into())
+            }
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::NotInstalled => Some("CREATE EXTENSION pg_telemetry;".into()),
+            Error::LibraryTooOld { sql, .. } => Some(format!(
+                "Install the library of version {sql} or newer and restart the server, if it is preloaded."
+            )),
+            Error::TableMissing(_) => {
+                Some("Call setup(); in the middle of a restore, wait for it to end.".into())
+            }
+            Error::CannotAdopt { .. } => Some(
+                "ALTER TABLE … OWNER TO telemetry_owner if it is one of ours, or rename it; then call setup() again."
+                    .into(),
+            ),
+            Error::RoleMissing(role) => Some(format!("CREATE ROLE {role} NOLOGIN;")),
+            Error::OwnerIsSuperuser => Some("ALTER ROLE telemetry_owner NOSUPERUSER;".into()),
+            Error::TypeClash { .. } => {
+                Some("Register the attribute under another name for the new type.".into())
+            }
+            Error::InRecovery => Some("Call it on the primary.".into()),
+            Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
+            Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
+            _ => None,
+        }
+    }
+}
+
+impl From<Error> for ErrorReport {
+    fn from(error: Error) -> Self {
+        let mut report = ErrorReport::new(error.sqlstate(), error.to_string(), "pg_telemetry");
+        if let Some(detail) = error.detail() {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = error.hint() {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}

@@ -1,0 +1,220 @@
+//! Settings. Each default says why it is what it is; README.md lists them all.
+
+use pgrx::prelude::*;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::time::Duration;
+
+use crate::partition::bounds::Step;
+
+#[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum PartitionInterval {
+    #[name = c"hour"]
+    Hour,
+    #[name = c"day"]
+    Day,
+    #[name = c"week"]
+    Week,
+    #[name = c"month"]
+    Month,
+}
+
+static BACKGROUND_WORKERS: GucSetting<bool> = GucSetting::<bool>::new(true);
+static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
+static FLUSH_BATCH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+static FLUSH_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(1);
+static SHUTDOWN_FLUSH: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static PARTITION_INTERVAL: GucSetting<PartitionInterval> =
+    GucSetting::<PartitionInterval>::new(PartitionInterval::Day);
+static PREMAKE: GucSetting<i32> = GucSetting::<i32>::new(4);
+static ACCEPT_PAST: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
+static ACCEPT_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static TASK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+static HOT_LEAVES: GucSetting<i32> = GucSetting::<i32>::new(16);
+
+/// The most flushers that can run side by side in one database.
+pub const MAX_FLUSH_WORKERS: usize = 8;
+
+/// On by default: whoever preloads the library wants them; off stops them all without a restart.
+pub fn background_workers() -> bool {
+    BACKGROUND_WORKERS.get()
+}
+
+/// 100 ms: readers see a reading soon enough for a live view, and the fixed cost of a flush (well below 1 ms) stays
+/// under one percent of a core.
+pub fn flush_interval() -> Duration {
+    millis(FLUSH_INTERVAL.get())
+}
+
+/// 100,000 rows: cost per row hardly falls beyond it, while the memory of a batch and the work lost to a cancel grow.
+pub fn flush_batch_rows() -> i64 {
+    i64::from(FLUSH_BATCH_ROWS.get())
+}
+
+/// One: keeps up with far more than 100,000 readings a second; each further one costs a worker slot.
+pub fn flush_workers() -> usize {
+    usize::try_from(FLUSH_WORKERS.get()).unwrap_or(1)
+}
+
+/// 1 s: empties a backlog of some hundred thousand rows and still lets a fast shutdown end within three.
+pub fn shutdown_flush() -> Duration {
+    millis(SHUTDOWN_FLUSH.get())
+}
+
+/// A day: some dozens of partitions for the usual retention, each small enough to be vacuumed and dropped in one go.
+pub fn partition_step() -> Step {
+    match PARTITION_INTERVAL.get() {
+        PartitionInterval::Hour => Step::Hour,
+        PartitionInterval::Day => Step::Day,
+        PartitionInterval::Week => Step::Week,
+        PartitionInterval::Month => Step::Month,
+    }
+}
+
+/// Four ahead: a worker that is down over a long weekend is noticed before readings have nowhere to go.
+pub fn premake() -> usize {
+    usize::try_from(PREMAKE.get()).unwrap_or(1)
+}
+
+/// A week: devices that were offline come back within it; older data is a migration and deserves a decision.
+pub fn accept_past_seconds() -> i64 {
+    i64::from(ACCEPT_PAST.get())
+}
+
+/// An hour: more than any clock that is synchronised at all is ahead.
+pub fn accept_future_seconds() -> i64 {
+    i64::from(ACCEPT_FUTURE.get())
+}
+
+/// 1 s: a worker's DDL gives up rather than let others queue behind it, and tries again later.
+pub fn lock_timeout() -> Duration {
+    millis(LOCK_TIMEOUT.get())
+}
+
+/// A minute: a run of a task that takes longer is stuck; it is cancelled, recorded and tried again.
+pub fn task_timeout() -> Duration {
+    millis(TASK_TIMEOUT.get())
+}
+
+/// Sixteen leaves: each stays small enough to vacuum quickly up to some hundred million entities.
+pub fn hot_leaves() -> i32 {
+    HOT_LEAVES.get()
+}
+
+fn millis(value: i32) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+pub fn register() {
+    GucRegistry::define_bool_guc(
+        c"pg_telemetry.background_workers",
+        c"Runs the background workers.",
+        c"Off stops every worker of pg_telemetry; SQL functions go on working.",
+        &BACKGROUND_WORKERS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    let whole_numbers = [
+        (
+            c"pg_telemetry.flush_interval",
+            c"Time between two flushes.",
+            c"A flusher that found more than one batch waiting flushes again at once.",
+            &FLUSH_INTERVAL,
+            (10, 60_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
+            c"pg_telemetry.flush_batch_rows",
+            c"Most rows that one flush moves from one staging table.",
+            c"Bounds the memory and the length of a transaction.",
+            &FLUSH_BATCH_ROWS,
+            (1000, 10_000_000),
+            GucFlags::default(),
+        ),
+        (
+            c"pg_telemetry.flush_workers",
+            c"Flushers per database.",
+            c"Each takes one of max_worker_processes.",
+            &FLUSH_WORKERS,
+            (1, MAX_FLUSH_WORKERS as i32),
+            GucFlags::default(),
+        ),
+        (
+            c"pg_telemetry.shutdown_flush",
+            c"Longest time that the last flush of a server that is stopped may take.",
+            c"0 turns the last flush off; rows of the fast door then survive a clean restart, but no switchover.",
+            &SHUTDOWN_FLUSH,
+            (0, 60_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
+            c"pg_telemetry.premake",
+            c"Partitions that are kept ready ahead of the current one.",
+            c"",
+            &PREMAKE,
+            (1, 100),
+            GucFlags::default(),
+        ),
+        (
+            c"pg_telemetry.accept_past",
+            c"How old ingested_at may be for a reading to be stored.",
+            c"Older readings go to entity_values_rejected.",
+            &ACCEPT_PAST,
+            (60, i32::MAX),
+            GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.accept_future",
+            c"How far ahead ingested_at may be for a reading to be stored.",
+            c"Readings beyond it go to entity_values_rejected.",
+            &ACCEPT_FUTURE,
+            (0, 366 * 24 * 3600),
+            GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.lock_timeout",
+            c"Longest time that a worker waits for a lock.",
+            c"",
+            &LOCK_TIMEOUT,
+            (1, 60_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
+            c"pg_telemetry.task_timeout",
+            c"Longest time that one run of a worker's task may take.",
+            c"",
+            &TASK_TIMEOUT,
+            (1000, 3_600_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
+            c"pg_telemetry.hot_leaves",
+            c"Hash partitions of entity_jsonb, looked at when setup() creates it.",
+            c"",
+            &HOT_LEAVES,
+            (1, 1024),
+            GucFlags::default(),
+        ),
+    ];
+    for (name, short, long, setting, (least, greatest), flags) in whole_numbers {
+        GucRegistry::define_int_guc(
+            name,
+            short,
+            long,
+            setting,
+            least,
+            greatest,
+            GucContext::Sighup,
+            flags,
+        );
+    }
+    GucRegistry::define_enum_guc(
+        c"pg_telemetry.partition_interval",
+        c"Time that one partition of facts covers, in UTC.",
+        c"A change counts from the next partition that is made.",
+        &PARTITION_INTERVAL,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    crate::pg::settings::reserve_prefix(c"pg_telemetry");
+}

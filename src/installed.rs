@@ -1,0 +1,110 @@
+//! The extension as it is installed in this database: its schema and its tables, found by name each time, so that neither
+//! DROP and CREATE nor a rename of the schema leaves a stale idea behind.
+
+use pgrx::pg_sys;
+use pgrx::spi::{quote_identifier, quote_qualified_identifier};
+
+use crate::error::Error;
+use crate::sql::{argument, read};
+use crate::version;
+
+/// The data tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    Attributes,
+    Entities,
+    Ingest,
+    IngestDurable,
+    Facts,
+    Rejected,
+    Projection,
+    Heartbeat,
+    Retention,
+}
+
+impl Table {
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Attributes => "attributes",
+            Table::Entities => "entities",
+            Table::Ingest => "entity_values_ingest",
+            Table::IngestDurable => "entity_values_ingest_durable",
+            Table::Facts => "entity_values_ts",
+            Table::Rejected => "entity_values_rejected",
+            Table::Projection => "entity_jsonb",
+            Table::Heartbeat => "replication_heartbeat",
+            Table::Retention => "retention_policies",
+        }
+    }
+}
+
+/// The two staging tables: what a writer chooses between.
+pub const DOORS: [Table; 2] = [Table::Ingest, Table::IngestDurable];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    pub extension: pg_sys::Oid,
+    pub schema: String,
+    pub version: String,
+}
+
+impl Installed {
+    /// None when the extension is not there. Needs a transaction.
+    pub fn find() -> Result<Option<Installed>, Error> {
+        read(
+            "SELECT e.oid, n.nspname::text, e.extversion
+             FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+             WHERE e.extname = 'pg_telemetry'",
+            vec![],
+            |rows| {
+                if rows.is_empty() {
+                    return Ok(None);
+                }
+                let row = rows.first().get_three::<pg_sys::Oid, String, String>()?;
+                let (Some(extension), Some(schema), Some(version)) = row else {
+                    return Ok(None);
+                };
+                Ok(Some(Installed {
+                    extension,
+                    schema,
+                    version,
+                }))
+            },
+        )
+    }
+
+    /// For functions that users call: there, and of a version that this library knows.
+    pub fn require() -> Result<Installed, Error> {
+        let installed = Self::find()?.ok_or(Error::NotInstalled)?;
+        version::check(&installed.version)?;
+        Ok(installed)
+    }
+
+    /// The table's name for use in SQL, quoted and qualified.
+    pub fn qualified(&self, table: Table) -> String {
+        self.qualify(table.name())
+    }
+
+    pub fn qualify(&self, name: &str) -> String {
+        quote_qualified_identifier(self.schema.as_str(), name)
+    }
+
+    pub fn quoted_schema(&self) -> String {
+        quote_identifier(&self.schema)
+    }
+
+    /// None when it is not there.
+    pub fn table_oid(&self, table: Table) -> Result<Option<pg_sys::Oid>, Error> {
+        read(
+            "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = $1 AND c.relname = $2",
+            vec![argument(self.schema.clone()), argument(table.name())],
+            crate::sql::value,
+        )
+    }
+
+    pub fn require_table(&self, table: Table) -> Result<pg_sys::Oid, Error> {
+        self.table_oid(table)?
+            .ok_or_else(|| Error::TableMissing(self.qualified(table)))
+    }
+}

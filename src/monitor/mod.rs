@@ -1,0 +1,3 @@
+//! What a DBA sees.
+
+mod worker_status;

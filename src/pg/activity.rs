@@ -1,0 +1,29 @@
+//! What other sessions see of a worker: statistics of its writes, and what it is doing.
+
+use pgrx::pg_sys;
+use std::ffi::CString;
+
+/// Shown in `pg_stat_activity.application_name`.
+pub fn set_application_name(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        // SAFETY: a valid C string, copied by the server.
+        unsafe { pg_sys::pgstat_report_appname(name.as_ptr()) }
+    }
+}
+
+/// Shown in `pg_stat_activity.query` while it runs.
+pub fn running(what: &str) {
+    if let Ok(what) = CString::new(what) {
+        // SAFETY: a valid C string, copied by the server.
+        unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, what.as_ptr()) }
+    }
+}
+
+/// Between two runs. Without the report of statistics neither pg_stat_user_tables nor autovacuum would see what a worker wrote.
+pub fn idle() {
+    // SAFETY: called outside a transaction; a NULL text means none.
+    unsafe {
+        pg_sys::pgstat_report_stat(false);
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
+    }
+}

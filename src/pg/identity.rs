@@ -1,0 +1,94 @@
+//! As whom the code runs. Workers connect as the bootstrap superuser, because telemetry_owner may not log in, and become
+//! telemetry_owner at once and for good; a task then runs under SECURITY_RESTRICTED_OPERATION, so that nothing that
+//! users hung on the tables (triggers, index expressions) can change who it runs as.
+
+use pgrx::pg_sys;
+use std::ffi::CString;
+
+use crate::error::Error;
+
+pub const OWNER: &str = "telemetry_owner";
+
+/// The oid of telemetry_owner; refuses a superuser in its place. Needs a transaction.
+pub fn owner() -> Result<pg_sys::Oid, Error> {
+    let name = CString::new(OWNER).unwrap_or_default();
+    // SAFETY: a catalog lookup with a valid C string.
+    let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    if oid == pg_sys::InvalidOid {
+        return Err(Error::RoleMissing(OWNER));
+    }
+    // SAFETY: a catalog lookup.
+    if unsafe { pg_sys::superuser_arg(oid) } {
+        return Err(Error::OwnerIsSuperuser);
+    }
+    Ok(oid)
+}
+
+/// Makes this worker a session of `role`, also where other sessions look: `pg_stat_activity` and the rights that are
+/// needed to signal it. Call it outside a transaction, as a rollback would undo it.
+pub fn become_for_good(role: pg_sys::Oid) {
+    // SAFETY: this process is a worker that is connected to a database, so all three structures are there; the change count is
+    // odd while the entry is being written, which is how readers of the activity know to try again.
+    unsafe {
+        pg_sys::SetSessionAuthorization(role, false);
+        (*pg_sys::MyProc).roleId = role;
+        let entry = pg_sys::MyBEEntry;
+        let count = &raw mut (*entry).st_changecount;
+        count.write_volatile(count.read_volatile() + 1);
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        (&raw mut (*entry).st_userid).write_volatile(role);
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        count.write_volatile(count.read_volatile() + 1);
+    }
+}
+
+/// The user and flags to go back to. An error goes back by itself: a rollback restores both.
+#[must_use]
+pub struct Restore {
+    user: pg_sys::Oid,
+    flags: i32,
+}
+
+impl Restore {
+    pub fn now(self) {
+        // SAFETY: values that were in force before.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.flags) }
+    }
+}
+
+/// From here to `Restore::now` nobody can change the role.
+pub fn restrict() -> Restore {
+    let before = current();
+    // SAFETY: keeps the user and adds a restriction.
+    unsafe {
+        pg_sys::SetUserIdAndSecContext(
+            before.user,
+            before.flags | pg_sys::SECURITY_RESTRICTED_OPERATION as i32,
+        );
+    }
+    before
+}
+
+/// From here to `Restore::now` the code runs as `role`, which the caller must be entitled to.
+pub fn act_as(role: pg_sys::Oid) -> Restore {
+    let before = current();
+    // SAFETY: a role that exists.
+    unsafe {
+        pg_sys::SetUserIdAndSecContext(role, before.flags | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
+    }
+    before
+}
+
+/// Whether the current user may act as `role`.
+pub fn may_act_as(role: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup inside a transaction.
+    unsafe { pg_sys::has_privs_of_role(current().user, role) }
+}
+
+fn current() -> Restore {
+    let mut user = pg_sys::InvalidOid;
+    let mut flags = 0;
+    // SAFETY: both are written.
+    unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut flags) };
+    Restore { user, flags }
+}

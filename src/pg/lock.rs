@@ -1,0 +1,26 @@
+//! The lock that keeps the extension in place while a task works on its tables.
+
+use pgrx::pg_sys;
+
+const EXTENSION_CATALOG: pg_sys::Oid = pg_sys::ExtensionRelationId;
+
+/// The oid of the extension, None when it is not installed. Sees what was committed up to now, whatever snapshot is in force.
+pub fn extension_oid() -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog lookup with a static C string.
+    let oid = unsafe { pg_sys::get_extension_oid(c"pg_telemetry".as_ptr(), true) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// Holds DROP EXTENSION off until the end of the transaction. False when somebody is dropping it just now: waiting for that
+/// would be in vain, and could deadlock.
+pub fn keep_extension(extension: pg_sys::Oid) -> bool {
+    // SAFETY: takes a lock of this transaction.
+    unsafe {
+        pg_sys::ConditionalLockDatabaseObject(
+            EXTENSION_CATALOG,
+            extension,
+            0,
+            pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+        )
+    }
+}

@@ -1,0 +1,53 @@
+//! Other processes of this server, by process id.
+
+use pgrx::pg_sys;
+
+pub fn my_pid() -> i32 {
+    // SAFETY: a constant of this process.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// The oid of the database that this process is connected to; 0 for none.
+pub fn my_database() -> u32 {
+    // SAFETY: a constant of this process.
+    unsafe { pg_sys::MyDatabaseId }.to_u32()
+}
+
+pub fn is_alive(pid: i32) -> bool {
+    // SAFETY: looks into the array of processes under its lock.
+    pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }
+}
+
+/// Ends the wait of a process, if it is there.
+pub fn wake(pid: i32) {
+    if pid == 0 {
+        return;
+    }
+    // SAFETY: entries of the array of processes are never freed, and a latch may be set by anybody at any time.
+    unsafe {
+        let process = pg_sys::BackendPidGetProc(pid);
+        if !process.is_null() {
+            pg_sys::SetLatch(&raw mut (*process).procLatch);
+        }
+    }
+}
+
+/// Asks a process of this server to end.
+pub fn terminate(pid: i32) {
+    if is_alive(pid) {
+        // SAFETY: a signal to a process that was a server process a moment ago.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+}
+
+/// Sessions of clients in this database; workers do not count.
+pub fn client_sessions() -> i32 {
+    // SAFETY: looks into the array of processes under its lock.
+    unsafe { pg_sys::CountDBConnections(pg_sys::MyDatabaseId) }
+}
+
+/// Microseconds since 2000, as everything that is shown as a timestamp.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}

@@ -1,0 +1,87 @@
+//! Settings of the server that a worker depends on.
+
+use pgrx::pg_sys;
+use std::ffi::{CStr, CString};
+use std::time::Duration;
+
+/// Unknown settings under this prefix are refused from now on.
+pub fn reserve_prefix(prefix: &'static CStr) {
+    // SAFETY: a static C string.
+    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
+}
+
+/// What a worker must not take from the configuration of somebody else's sessions: a default like these in
+/// postgresql.conf or ALTER ROLE would make it slower, stop it, or change what its SQL means.
+const PINNED: &[(&CStr, &CStr)] = &[
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"TimeZone", c"UTC"),
+    (c"DateStyle", c"ISO, YMD"),
+    (c"IntervalStyle", c"postgres"),
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_transaction_read_only", c"off"),
+    (c"default_transaction_deferrable", c"off"),
+    (c"default_tablespace", c""),
+    (c"default_table_access_method", c"heap"),
+    (c"statement_timeout", c"0"),
+    (c"idle_in_transaction_session_timeout", c"0"),
+    (c"standard_conforming_strings", c"on"),
+    (c"row_security", c"on"),
+    (c"session_replication_role", c"origin"),
+    (c"check_function_bodies", c"on"),
+    (c"jit", c"off"),
+    (c"max_parallel_workers_per_gather", c"0"),
+];
+
+/// Pins them for the life of this worker.
+pub fn pin() {
+    for (name, value) in PINNED {
+        set(name, value);
+    }
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    set(c"transaction_timeout", c"0");
+}
+
+/// How long a worker waits for a lock.
+pub fn set_lock_timeout(timeout: Duration) {
+    if let Ok(value) = CString::new(timeout.as_millis().to_string()) {
+        set(c"lock_timeout", &value);
+    }
+}
+
+fn set(name: &CStr, value: &CStr) {
+    // SAFETY: valid C strings, copied by the server; a session-level source outranks files, roles and databases.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+        );
+    }
+}
+
+/// Until the end of this transaction its commit waits at least for the local disk.
+pub fn commit_to_local_disk() {
+    // SAFETY: reads a setting of this process; the action is undone at the end of the transaction.
+    unsafe {
+        if pg_sys::synchronous_commit != pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32 {
+            return;
+        }
+        pg_sys::set_config_option(
+            c"synchronous_commit".as_ptr(),
+            c"local".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Whether dumps are being restored in this session: pg_dump sets row_security = off, and hardly anybody else does.
+pub fn is_restore_session() -> bool {
+    // SAFETY: reads a setting of this process.
+    unsafe { !pg_sys::row_security }
+}

@@ -1,0 +1,195 @@
+//! Transactions that survive their own errors.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+use super::timeout;
+use crate::error::Error;
+
+/// What went wrong in a transaction that was rolled back.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub sqlstate: String,
+    pub message: String,
+}
+
+impl Failure {
+    fn of(code: PgSqlErrorCode, message: &str) -> Self {
+        Failure {
+            sqlstate: unpack_sqlstate(code),
+            message: message.to_owned(),
+        }
+    }
+}
+
+impl From<CaughtError> for Failure {
+    fn from(caught: CaughtError) -> Self {
+        match &caught {
+            CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic { ereport: report, .. } => {
+                Failure::of(report.sql_error_code(), report.message())
+            }
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::of(error.sqlstate(), &error.to_string())
+    }
+}
+
+/// Runs `body` in a transaction of its own, for at most `limit`. Any error, of the server or of ours, rolls it back and
+/// comes out as a value; the process goes on. `body` takes locks first and a snapshot then, by `with_snapshot`, so that it
+/// sees what was committed while it waited.
+pub fn attempt<T>(limit: Duration, body: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+    PgTryBuilder::new(AssertUnwindSafe(|| {
+        begin();
+        timeout::start(limit);
+        match body() {
+            Ok(value) => {
+                timeout::stop();
+                commit();
+                Ok(value)
+            }
+            Err(error) => {
+                abort();
+                Err(Failure::from(error))
+            }
+        }
+    }))
+    .catch_others(|caught| {
+        abort();
+        Err(Failure::from(caught))
+    })
+    .execute()
+}
+
+fn begin() {
+    // SAFETY: called by workers between transactions.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+    }
+}
+
+fn commit() {
+    // SAFETY: undoes `begin`.
+    unsafe { pg_sys::CommitTransactionCommand() }
+}
+
+/// Runs `body` with a snapshot, which SQL needs. An error leaves it to the rollback.
+pub fn with_snapshot<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // SAFETY: inside a transaction; popped below unless the transaction is rolled back.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let value = body()?;
+    // SAFETY: pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    Ok(value)
+}
+
+fn abort() {
+    timeout::stop();
+    // SAFETY: allowed in every state of a transaction; cleans up snapshots, locks and buffers.
+    unsafe { pg_sys::AbortCurrentTransaction() }
+}
+
+/// Runs `body` in a subtransaction: its error undoes its own work and comes out as a value. An interrupt is no such error:
+/// it goes on upwards.
+pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+    // SAFETY: the pair of calls below restores what it saved, as the server's own procedural languages do.
+    let (context, owner) = unsafe {
+        let saved = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(saved.0);
+        saved
+    };
+    // SAFETY: the context and the resource owner outlive the subtransaction.
+    let leave = move |keep: bool| unsafe {
+        if keep {
+            pg_sys::ReleaseCurrentSubTransaction();
+        } else {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+    };
+    PgTryBuilder::new(AssertUnwindSafe(|| match body() {
+        Ok(value) => {
+            leave(true);
+            Ok(value)
+        }
+        Err(error) => {
+            leave(false);
+            Err(Failure::from(error))
+        }
+    }))
+    .catch_others(move |caught| {
+        let interrupted = matches!(
+            &caught,
+            CaughtError::PostgresError(report) if report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+        );
+        if interrupted {
+            caught.rethrow();
+        }
+        leave(false);
+        Err(Failure::from(caught))
+    })
+    .execute()
+}
+
+/// Whether this transaction may write, as an error that says why not.
+pub fn check_writable() -> Result<(), Error> {
+    if in_recovery() {
+        return Err(Error::InRecovery);
+    }
+    // SAFETY: a flag of this process.
+    if unsafe { pg_sys::XactReadOnly } {
+        return Err(Error::ReadOnly);
+    }
+    Ok(())
+}
+
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared memory that exists in every server process.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// Runs `body` once this transaction has committed, and not if it rolls back. `body` must not raise an error.
+pub fn after_commit(
+    body: impl FnOnce() + Send + std::panic::UnwindSafe + std::panic::RefUnwindSafe + 'static,
+) {
+    pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Commit, body);
+}
+
+/// Five characters, six bits each.
+fn unpack_sqlstate(code: PgSqlErrorCode) -> String {
+    let mut packed = code as u32;
+    (0..5)
+        .map(|_| {
+            let character = char::from((packed as u8 & 0x3f) + b'0');
+            packed >>= 6;
+            character
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlstates_are_written_as_people_know_them() {
+        assert_eq!(unpack_sqlstate(PgSqlErrorCode::ERRCODE_QUERY_CANCELED), "57014");
+        assert_eq!(
+            unpack_sqlstate(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE),
+            "55P03"
+        );
+        assert_eq!(unpack_sqlstate(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR), "XX000");
+    }
+}

@@ -1,0 +1,174 @@
+//! Names to ids: attributes and entities, registered when they are new.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::error::Error;
+use crate::installed::{Installed, Table};
+use crate::pg::xact;
+use crate::sql::{argument, value, write};
+
+/// Longest name of an attribute, in bytes.
+const LONGEST_NAME: usize = 63;
+
+/// Longest external id of an entity, in bytes.
+const LONGEST_EXTERNAL_ID: usize = 255;
+
+const VALUE_TYPES: [&str; 6] = ["number", "integer", "boolean", "timestamp", "text", "json"];
+
+#[pg_extern]
+fn register_attribute(
+    tenant_id: Option<i64>,
+    name: Option<&str>,
+    value_type: Option<&str>,
+    unit: Option<&str>,
+    is_hot: Option<bool>,
+) -> Result<i32, ErrorReport> {
+    let tenant_id = tenant_at_least(tenant_id, 0, "0 (shared by all tenants) and above")?;
+    let name = required(name, "name")?;
+    check_text(name, "name", LONGEST_NAME)?;
+    let value_type = required(value_type, "value_type")?;
+    if !VALUE_TYPES.contains(&value_type) {
+        return Err(Error::UnknownValueType(value_type.to_owned()).into());
+    }
+    let is_hot = required(is_hot, "is_hot")?;
+    Ok(get_or_create_attribute(
+        tenant_id, name, value_type, unit, is_hot,
+    )?)
+}
+
+fn get_or_create_attribute(
+    tenant_id: i64,
+    name: &str,
+    value_type: &str,
+    unit: Option<&str>,
+    is_hot: bool,
+) -> Result<i32, Error> {
+    let installed = Installed::require()?;
+    let attributes = installed.qualified(Table::Attributes);
+    // In this order an attribute that exists costs neither a write nor a number of the sequence.
+    loop {
+        if let Some((id, registered)) = find_attribute(&attributes, tenant_id, name)? {
+            if registered == value_type {
+                return Ok(id);
+            }
+            let (name, wanted) = (name.to_owned(), value_type.to_owned());
+            return Err(Error::TypeClash {
+                name,
+                tenant_id,
+                registered,
+                wanted,
+            });
+        }
+        xact::check_writable()?;
+        let created: Option<i32> = write(
+            &format!(
+                "INSERT INTO {attributes} (tenant_id, name, value_type, unit, is_hot) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (tenant_id, name) DO NOTHING RETURNING attribute_id"
+            ),
+            vec![
+                argument(tenant_id),
+                argument(name.to_owned()),
+                argument(value_type.to_owned()),
+                argument(unit.map(str::to_owned)),
+                argument(is_hot),
+            ],
+            value,
+        )?;
+        // No row: another session registered it at the same moment, and has committed.
+        if let Some(id) = created {
+            return Ok(id);
+        }
+    }
+}
+
+fn find_attribute(attributes: &str, tenant_id: i64, name: &str) -> Result<Option<(i32, String)>, Error> {
+    write(
+        &format!("SELECT attribute_id, value_type FROM {attributes} WHERE tenant_id = $1 AND name = $2"),
+        vec![argument(tenant_id), argument(name.to_owned())],
+        |rows| {
+            if rows.is_empty() {
+                return Ok(None);
+            }
+            let (id, value_type) = rows.first().get_two()?;
+            Ok(id.zip(value_type))
+        },
+    )
+}
+
+#[pg_extern]
+fn register_entity(tenant_id: Option<i64>, external_id: Option<&str>) -> Result<i64, ErrorReport> {
+    let tenant_id = tenant_at_least(tenant_id, 1, "1 and above")?;
+    let external_id = required(external_id, "external_id")?;
+    check_text(external_id, "external_id", LONGEST_EXTERNAL_ID)?;
+    Ok(get_or_create_entity(tenant_id, external_id)?)
+}
+
+fn get_or_create_entity(tenant_id: i64, external_id: &str) -> Result<i64, Error> {
+    let entities = Installed::require()?.qualified(Table::Entities);
+    let arguments = || vec![argument(tenant_id), argument(external_id.to_owned())];
+    loop {
+        let found: Option<i64> = write(
+            &format!("SELECT entity_id FROM {entities} WHERE tenant_id = $1 AND external_id = $2"),
+            arguments(),
+            value,
+        )?;
+        if let Some(id) = found {
+            return Ok(id);
+        }
+        xact::check_writable()?;
+        let created: Option<i64> = write(
+            &format!(
+                "INSERT INTO {entities} (tenant_id, external_id) VALUES ($1, $2)
+                 ON CONFLICT (tenant_id, external_id) DO NOTHING RETURNING entity_id"
+            ),
+            arguments(),
+            value,
+        )?;
+        if let Some(id) = created {
+            return Ok(id);
+        }
+    }
+}
+
+fn required<T>(argument_value: Option<T>, argument: &'static str) -> Result<T, Error> {
+    argument_value.ok_or(Error::NullArgument { argument })
+}
+
+fn tenant_at_least(tenant_id: Option<i64>, least: i64, allowed: &'static str) -> Result<i64, Error> {
+    let value = required(tenant_id, "tenant_id")?;
+    if value < least {
+        return Err(Error::OutOfRange {
+            argument: "tenant_id",
+            value,
+            allowed,
+        });
+    }
+    Ok(value)
+}
+
+fn check_text(text: &str, argument: &'static str, longest: usize) -> Result<(), Error> {
+    let fault = if text.is_empty() {
+        "it is empty".to_owned()
+    } else if text.len() > longest {
+        format!("it has {} bytes, allowed are {longest}", text.len())
+    } else if text.chars().any(char::is_control) {
+        "it contains a control character".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::InvalidText { argument, fault })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_in_bytes() {
+        assert!(check_text(&"a".repeat(63), "name", 63).is_ok());
+        assert!(check_text(&"ä".repeat(32), "name", 63).is_err());
+        assert!(check_text("", "name", 63).is_err());
+        assert!(check_text("a\tb", "name", 63).is_err());
+    }
+}

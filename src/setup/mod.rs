@@ -1,0 +1,142 @@
+//! setup(): makes the data tables or adopts those that are there. They are no members of the extension, so that DROP
+//! EXTENSION leaves every reading where it is and a dump carries whatever users added to them.
+
+mod tables;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::error::Error;
+use crate::guc;
+use crate::installed::{Installed, Table};
+use crate::partition::create::{Parent, ensure_ahead};
+use crate::pg::{extension_script, identity, process, settings, xact};
+use crate::sql::{argument, read, run, value};
+use crate::{shmem, version};
+use tables::{DATA_TABLES, DataTable};
+
+/// What setup() did with one object.
+type Row = (String, String);
+
+#[pg_extern]
+fn setup() -> Result<TableIterator<'static, (name!(object, String), name!(outcome, String))>, ErrorReport> {
+    Ok(TableIterator::new(run_setup()?))
+}
+
+fn run_setup() -> Result<Vec<Row>, Error> {
+    xact::check_writable()?;
+    let installed = Installed::find()?.ok_or(Error::NotInstalled)?;
+    version::check(&installed.version)?;
+
+    // The launcher looks for the extension in this database as soon as others can see it.
+    let database = process::my_database();
+    xact::after_commit(move || shmem::notice(database));
+
+    if extension_script::is_running() && settings::is_restore_session() {
+        return Ok(vec![("data tables".into(), "left to the restore".into())]);
+    }
+
+    let owner = identity::owner()?;
+    if !identity::may_act_as(owner) {
+        return Err(Error::MayNotSetUp);
+    }
+    let restore = identity::act_as(owner);
+    let rows = extension_script::outside(|| make_or_adopt(&installed));
+    restore.now();
+    rows
+}
+
+fn make_or_adopt(installed: &Installed) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for table in DATA_TABLES {
+        rows.push(table_row(installed, table)?);
+    }
+    for parent in [Parent::Facts, Parent::Rejected] {
+        let made = ensure_ahead(installed, parent)?;
+        if made > 0 {
+            rows.push((
+                installed.qualified(parent.table()),
+                format!("{made} partitions created"),
+            ));
+        }
+    }
+    Ok(rows)
+}
+
+fn table_row(installed: &Installed, table: &DataTable) -> Result<Row, Error> {
+    let name = installed.qualified(table.table);
+    if installed.table_oid(table.table)?.is_some() {
+        check_adoptable(installed, table, &name)?;
+        return Ok((name, "adopted".into()));
+    }
+    run_script(installed, table.create)?;
+    if table.table == Table::Projection {
+        create_leaves(installed)?;
+    }
+    for guard in table.guards {
+        if !guard.exists(installed)? {
+            run_script(installed, guard.script)?;
+        }
+    }
+    Ok((name, "created".into()))
+}
+
+/// A table of an earlier installation has our owner and our columns, whatever else users added to it.
+fn check_adoptable(installed: &Installed, table: &DataTable, name: &str) -> Result<(), Error> {
+    let refuse = |fault: String| {
+        Err(Error::CannotAdopt {
+            relation: name.to_owned(),
+            fault,
+        })
+    };
+    let owner: Option<String> = read(
+        "SELECT pg_get_userbyid(c.relowner)::text
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')",
+        vec![argument(installed.schema.clone()), argument(table.table.name())],
+        value,
+    )?;
+    match owner.as_deref() {
+        None => return refuse("it is not a table".into()),
+        Some(identity::OWNER) => {}
+        Some(other) => return refuse(format!("it belongs to {other}")),
+    }
+    let faults: Option<String> = read(
+        "SELECT string_agg(format('%s %s', w.name, w.type), ', ')
+         FROM unnest($3::text[], $4::text[]) AS w (name, type)
+         WHERE NOT EXISTS (
+             SELECT FROM pg_attribute a
+                 JOIN pg_class c ON c.oid = a.attrelid
+                 JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = $1 AND c.relname = $2 AND NOT a.attisdropped
+               AND a.attname = w.name AND format_type(a.atttypid, a.atttypmod) = w.type)",
+        vec![
+            argument(installed.schema.clone()),
+            argument(table.table.name()),
+            argument(table.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>()),
+            argument(table.columns.iter().map(|(_, kind)| *kind).collect::<Vec<_>>()),
+        ],
+        value,
+    )?;
+    match faults {
+        Some(columns) => refuse(format!("it lacks {columns}")),
+        None => Ok(()),
+    }
+}
+
+fn create_leaves(installed: &Installed) -> Result<(), Error> {
+    let leaves = guc::hot_leaves();
+    let parent = installed.qualified(Table::Projection);
+    for leaf in 0..leaves {
+        let name = installed.qualify(&format!("{}_{leaf:02}", Table::Projection.name()));
+        run(&format!(
+            "CREATE TABLE {name} PARTITION OF {parent} FOR VALUES WITH (MODULUS {leaves}, REMAINDER {leaf})
+                 WITH (fillfactor = 70)"
+        ))?;
+    }
+    Ok(())
+}
+
+fn run_script(installed: &Installed, script: &str) -> Result<(), Error> {
+    run(&script.replace("@extschema@", &installed.quoted_schema()))
+}

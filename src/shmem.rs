@@ -1,0 +1,82 @@
+//! Shared memory: the only statics that all processes see. It is there only when the library is preloaded; everything
+//! that looks at it must work without.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgrx::prelude::*;
+use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
+
+use crate::pg::process;
+use crate::worker::board::{Board, Database, Presence, Role};
+
+// SAFETY: plain data without pointers, changed only under the lock.
+unsafe impl PGRXSharedMemory for Board {}
+
+// SAFETY: nobody else uses this name.
+static BOARD: PgLwLock<Board> = unsafe { PgLwLock::new(c"pg_telemetry") };
+
+static AVAILABLE: AtomicBool = AtomicBool::new(false);
+
+/// Asks for the memory; called while the postmaster loads preloaded libraries.
+pub fn request() {
+    pg_shmem_init!(BOARD = Board::new());
+    AVAILABLE.store(true, Ordering::Relaxed);
+}
+
+/// Whether the library was preloaded.
+pub fn is_available() -> bool {
+    AVAILABLE.load(Ordering::Relaxed)
+}
+
+/// Looks at the board. None without preload. Nothing that can raise an error may happen under the lock.
+pub fn look<T>(body: impl FnOnce(&Board) -> T) -> Option<T> {
+    is_available().then(|| body(&BOARD.share()))
+}
+
+/// Changes the board. None without preload. Nothing that can raise an error may happen under the lock.
+pub fn change<T>(body: impl FnOnce(&mut Board) -> T) -> Option<T> {
+    is_available().then(|| body(&mut BOARD.exclusive()))
+}
+
+/// Changes what is said about one database; None if it is not on the board.
+pub fn change_database<T>(oid: u32, body: impl FnOnce(&mut Database) -> T) -> Option<T> {
+    change(|board| board.database_mut(oid).map(body)).flatten()
+}
+
+/// The extension may have been created in this database: the launcher shall look.
+pub fn notice(database: u32) {
+    change(|board| board.notice(database));
+    wake_launcher();
+}
+
+pub fn wake_launcher() {
+    if let Some(pid) = look(|board| board.launcher.pid) {
+        process::wake(pid);
+    }
+}
+
+/// The extension is in use in a database of which the launcher does not know that it has it (it was made by COMMIT
+/// PREPARED, say): the launcher shall look.
+pub fn notice_if_unseen(database: u32) {
+    let unseen = look(|board| {
+        board
+            .database(database)
+            .is_none_or(|known| known.presence == Presence::Absent)
+    });
+    if unseen == Some(true) {
+        notice(database);
+    }
+}
+
+/// A job waits: the janitor of this database shall take it, or the launcher start one.
+pub fn wake_for_jobs(database: u32) {
+    let janitor = look(|board| {
+        board
+            .database(database)
+            .map_or(0, |found| found.workers[Role::Janitor.index()].pid)
+    });
+    match janitor {
+        Some(pid) if process::is_alive(pid) => process::wake(pid),
+        _ => wake_launcher(),
+    }
+}

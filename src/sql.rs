@@ -1,0 +1,96 @@
+//! Running SQL from inside the server. Statements are prepared once per process and kept: they run many times a second.
+//! Every caller, function or worker, runs with search_path = pg_catalog, pg_temp; other tables are named with their schema.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::datum::{DatumWithOid, IntoDatum};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
+
+use crate::error::Error;
+
+thread_local! {
+    static KEPT: RefCell<HashMap<String, Rc<OwnedPreparedStatement>>> = RefCell::default();
+}
+
+/// An argument and its type, which a prepared statement has to know.
+pub struct Argument {
+    value: DatumWithOid<'static>,
+    oid: pg_sys::Oid,
+}
+
+pub fn argument<T: IntoDatum>(value: T) -> Argument {
+    Argument {
+        value: DatumWithOid::from(value),
+        oid: T::type_oid(),
+    }
+}
+
+/// Reads. Takes no transaction id, so that a poll burns none and it works on a standby.
+pub fn read<R>(
+    text: &str,
+    arguments: Vec<Argument>,
+    rows: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    Spi::connect(|client| {
+        let statement = kept(text, &arguments, |types| Ok(client.prepare(text, types)?.keep()))?;
+        rows(client.select(&*statement, None, &values(arguments))?)
+    })
+}
+
+/// Writes.
+pub fn write<R>(
+    text: &str,
+    arguments: Vec<Argument>,
+    rows: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    Spi::connect_mut(|client| {
+        let statement = kept(text, &arguments, |types| {
+            Ok(client.prepare_mut(text, types)?.keep())
+        })?;
+        rows(client.update(&*statement, None, &values(arguments))?)
+    })
+}
+
+/// Runs statements that are not worth keeping, DDL above all.
+pub fn run(text: &str) -> Result<(), Error> {
+    Spi::connect_mut(|client| client.update(text, None, &[]).map(drop))?;
+    Ok(())
+}
+
+/// One value of the first row; None for NULL and for no row.
+pub fn value<T: FromDatum + IntoDatum>(rows: SpiTupleTable<'_>) -> Result<Option<T>, Error> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    Ok(rows.first().get_one()?)
+}
+
+/// Forgets kept statements, which name a schema that may be another one now.
+pub fn forget() {
+    KEPT.with_borrow_mut(HashMap::clear);
+}
+
+fn values(arguments: Vec<Argument>) -> Vec<DatumWithOid<'static>> {
+    arguments.into_iter().map(|argument| argument.value).collect()
+}
+
+fn kept(
+    text: &str,
+    arguments: &[Argument],
+    prepare: impl FnOnce(&[PgOid]) -> Result<OwnedPreparedStatement, Error>,
+) -> Result<Rc<OwnedPreparedStatement>, Error> {
+    if let Some(statement) = KEPT.with_borrow(|kept| kept.get(text).cloned()) {
+        return Ok(statement);
+    }
+    let types: Vec<PgOid> = arguments
+        .iter()
+        .map(|argument| PgOid::from(argument.oid))
+        .collect();
+    let statement = Rc::new(prepare(&types)?);
+    KEPT.with_borrow_mut(|kept| kept.insert(text.to_owned(), Rc::clone(&statement)));
+    Ok(statement)
+}

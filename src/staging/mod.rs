@@ -1,0 +1,4 @@
+//! Staging to facts.
+
+pub mod flush;
+mod functions;

@@ -1,0 +1,413 @@
+//! The life of one worker of a database: takes its place on the board, connects, becomes telemetry_owner, and runs its tasks
+//! until there is nothing left to serve.
+
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::board::{Job, Presence, Role, TaskState};
+use super::hold;
+use super::readiness;
+use super::schedule::{Entry, LogGate, Now};
+use super::task::{Context, Report, Run, Statement, Task, Work, tasks_of};
+use crate::error::Error;
+use crate::guc;
+use crate::installed::Installed;
+use crate::pg::xact::{self, Failure};
+use crate::pg::{activity, identity, lock, process, settings, signals, toplevel, worker};
+use crate::shmem;
+use crate::sql;
+use crate::version;
+
+/// Longest sleep: how soon a worker notices that the extension is gone.
+const LONGEST_NAP: Duration = Duration::from_secs(1);
+
+/// A janitor without a job leaves after this time and frees its slot.
+const JANITOR_LINGERS: Duration = Duration::from_secs(60);
+
+/// Longest time for one job of the janitor.
+const JOB_LIMIT: Duration = Duration::from_secs(3600);
+
+/// How long it is taken for granted that no restore has begun.
+const READY_FOR: Duration = Duration::from_secs(5);
+
+/// How long the last flush waits for the sessions of clients to end. They end at once when the server stops; when they
+/// stay, it was only this worker that was told to go.
+const SESSIONS_LEAVE: Duration = Duration::from_millis(250);
+
+pub fn run(database: u32, role: Role) {
+    signals::install(match role {
+        Role::Flusher(_) => signals::Stop::InItsOwnWay,
+        _ => signals::Stop::AtOnce,
+    });
+    if !take_place(database, role) {
+        return;
+    }
+    worker::at_exit(leave_place);
+    worker::connect(database);
+    settings::pin();
+    activity::set_application_name("pg_telemetry");
+
+    if role == Role::Probe {
+        probe(database);
+        return;
+    }
+    let mut service = Service::new(database, role);
+    match xact::attempt(guc::task_timeout(), identity::owner) {
+        Ok(owner) => identity::become_for_good(owner),
+        Err(failure) => return service.record_failure(0, Duration::ZERO, &failure, Duration::ZERO),
+    }
+    service.live();
+}
+
+/// False when another process has this place, or the database is held for DROP and the like.
+fn take_place(database: u32, role: Role) -> bool {
+    shmem::change_database(database, |known| {
+        let taken = process::is_alive(known.workers[role.index()].pid);
+        if taken || hold::is_held(known) {
+            return false;
+        }
+        known.workers[role.index()].start(process::my_pid(), process::now());
+        true
+    })
+    .unwrap_or(false)
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn leave_place(_code: i32, _argument: pg_sys::Datum) {
+    let me = process::my_pid();
+    shmem::change(|board| {
+        for database in board.databases_mut() {
+            for worker in database.workers.iter_mut().filter(|worker| worker.pid == me) {
+                worker.pid = 0;
+            }
+        }
+    });
+}
+
+/// Tells the launcher whether the extension is in this database.
+fn probe(database: u32) {
+    let notices = notices(database);
+    match xact::attempt(Duration::from_secs(10), || Ok(lock::extension_oid())) {
+        Ok(found) => {
+            let presence = if found.is_some() {
+                Presence::Installed
+            } else {
+                Presence::Absent
+            };
+            shmem::change(|board| board.saw(database, notices, presence));
+        }
+        Err(failure) => log!("pg_telemetry probe: {} ({})", failure.message, failure.sqlstate),
+    }
+}
+
+fn notices(database: u32) -> u32 {
+    shmem::look(|board| board.database(database).map_or(0, |known| known.notices)).unwrap_or(0)
+}
+
+/// What came of a run.
+enum Outcome<T> {
+    Done(T),
+    Waiting(String),
+    /// The extension is not there.
+    Gone,
+}
+
+struct Service {
+    database: u32,
+    role: Role,
+    born: Instant,
+    tasks: Vec<(&'static Task, Entry, LogGate)>,
+    installed: Option<Installed>,
+    ready_until: Option<Instant>,
+    last_job: Instant,
+}
+
+impl Service {
+    fn new(database: u32, role: Role) -> Self {
+        let tasks = tasks_of(role)
+            .iter()
+            .map(|task| (task, Entry::default(), LogGate::default()))
+            .collect();
+        Service {
+            database,
+            role,
+            born: Instant::now(),
+            tasks,
+            installed: None,
+            ready_until: None,
+            last_job: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        self.born.elapsed()
+    }
+
+    fn live(&mut self) {
+        settings::set_lock_timeout(guc::lock_timeout());
+        while self.may_go_on() {
+            if signals::reload_if_asked() {
+                self.take_new_settings();
+            }
+            if signals::stop_requested() {
+                self.last_flush();
+                return;
+            }
+            let go_on = match self.role {
+                Role::Janitor => self.do_jobs(),
+                _ => self.run_due(),
+            };
+            if !go_on {
+                return;
+            }
+            activity::idle();
+            signals::wait(self.nap());
+        }
+    }
+
+    /// Whether there is something to serve. The launcher starts a worker again when that changes.
+    fn may_go_on(&self) -> bool {
+        let wanted = match self.role {
+            Role::Flusher(number) => usize::from(number) < guc::flush_workers(),
+            Role::Janitor => self.last_job.elapsed() < JANITOR_LINGERS,
+            _ => true,
+        };
+        let serving = shmem::look(|board| {
+            board
+                .database(self.database)
+                .is_some_and(|known| known.presence != Presence::Absent && !hold::is_held(known))
+        });
+        wanted && guc::background_workers() && serving == Some(true)
+    }
+
+    fn take_new_settings(&mut self) {
+        settings::set_lock_timeout(guc::lock_timeout());
+        let now = self.now();
+        for (task, entry, _) in &mut self.tasks {
+            if let Work::Periodic { every, .. } = task.work {
+                entry.reload(now, every());
+            }
+        }
+    }
+
+    fn nap(&self) -> Duration {
+        let now = self.now();
+        self.tasks
+            .iter()
+            .filter(|(task, ..)| matches!(task.work, Work::Periodic { .. }))
+            .map(|(_, entry, _)| entry.wait(now))
+            .fold(LONGEST_NAP, Duration::min)
+    }
+
+    /// Runs what is due; false when the extension is gone.
+    fn run_due(&mut self) -> bool {
+        for index in 0..self.tasks.len() {
+            let (task, entry, _) = &mut self.tasks[index];
+            let Work::Periodic { every, run } = task.work else {
+                continue;
+            };
+            let now = self.born.elapsed();
+            if !entry.is_due(now) {
+                continue;
+            }
+            entry.begin(now, every());
+            if !self.run_periodic(index, every(), run) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn run_periodic(&mut self, index: usize, every: Duration, run: Run) -> bool {
+        let start = self.begin(index);
+        let outcome = self.in_transaction(guc::task_timeout(), |context| run(context));
+        match outcome {
+            Ok(Outcome::Gone) => return self.leave_for_good(),
+            Ok(Outcome::Done(report)) => {
+                let now = self.now();
+                let (_, entry, gate) = &mut self.tasks[index];
+                entry.succeeded();
+                gate.reset();
+                if report.again {
+                    entry.again(now);
+                }
+                self.record_success(index, start.elapsed(), report.waiting.as_deref());
+            }
+            Ok(Outcome::Waiting(reason)) => self.record_success(index, start.elapsed(), Some(&reason)),
+            Err(failure) => {
+                let now = self.now();
+                let wait = self.tasks[index].1.failed(now, every, jitter());
+                self.record_failure(index, start.elapsed(), &failure, wait);
+            }
+        }
+        true
+    }
+
+    /// Runs the jobs that wait; false when the extension is gone.
+    fn do_jobs(&mut self) -> bool {
+        while let Some(job) = shmem::change_database(self.database, |known| known.take_job()).flatten() {
+            let index = usize::from(job.task);
+            let Some(Work::OnDemand(statement)) = self.tasks.get(index).map(|(task, ..)| &task.work) else {
+                continue;
+            };
+            let start = self.begin(index);
+            match self.do_job(job, *statement) {
+                Ok(Outcome::Gone) => return self.leave_for_good(),
+                Ok(Outcome::Waiting(reason)) => self.record_success(index, start.elapsed(), Some(&reason)),
+                Ok(Outcome::Done(())) => {
+                    self.tasks[index].2.reset();
+                    self.record_success(index, start.elapsed(), None);
+                }
+                Err(failure) => self.record_failure(index, start.elapsed(), &failure, Duration::ZERO),
+            }
+            activity::idle();
+            self.last_job = Instant::now();
+        }
+        true
+    }
+
+    fn do_job(&mut self, job: Job, statement: Statement) -> Result<Outcome<()>, Failure> {
+        let prepared =
+            self.in_transaction(guc::task_timeout(), |context| statement(context, job.relation))?;
+        Ok(match prepared {
+            Outcome::Done(Some(text)) => Outcome::Done(toplevel::run(&text, JOB_LIMIT)?),
+            Outcome::Done(None) => Outcome::Done(()),
+            Outcome::Waiting(reason) => Outcome::Waiting(reason),
+            Outcome::Gone => Outcome::Gone,
+        })
+    }
+
+    /// Runs `body` in its own transaction, with the extension locked against DROP and nobody able to change the role.
+    fn in_transaction<T>(
+        &mut self,
+        limit: Duration,
+        body: impl FnOnce(&Context) -> Result<T, Error>,
+    ) -> Result<Outcome<T>, Failure> {
+        let known = self.installed.take();
+        let check_restore = self.ready_until.is_none_or(|until| until < Instant::now());
+        let database = self.database;
+        let (installed, outcome) = xact::attempt(limit, || {
+            let restore = identity::restrict();
+            let Some(extension) = lock::extension_oid() else {
+                return Ok((None, Outcome::Gone));
+            };
+            // After the lock it is looked up again: it may have been dropped and made anew in between.
+            if !lock::keep_extension(extension) || lock::extension_oid() != Some(extension) {
+                return Ok((
+                    None,
+                    Outcome::Waiting("the extension is being dropped or altered".into()),
+                ));
+            }
+            let result = xact::with_snapshot(|| {
+                let Some(installed) = Installed::find()? else {
+                    return Ok((None, Outcome::Gone));
+                };
+                version::check(&installed.version)?;
+                if known.as_ref() != Some(&installed) {
+                    sql::forget();
+                }
+                if (check_restore || known.as_ref() != Some(&installed))
+                    && let Some(reason) = readiness::waits_for(&installed)?
+                {
+                    return Ok((None, Outcome::Waiting(format!("waits for {reason}"))));
+                }
+                let value = body(&Context {
+                    installed: &installed,
+                    database,
+                })?;
+                Ok((Some(installed), Outcome::Done(value)))
+            })?;
+            restore.now();
+            Ok(result)
+        })?;
+        if check_restore {
+            self.ready_until = installed.is_some().then(|| Instant::now() + READY_FOR);
+        }
+        self.installed = installed;
+        Ok(outcome)
+    }
+
+    /// The extension is not there any more: say so, unless somebody made it anew meanwhile, and end.
+    fn leave_for_good(&self) -> bool {
+        let notices = notices(self.database);
+        if let Ok(None) = xact::attempt(Duration::from_secs(10), || Ok(lock::extension_oid())) {
+            shmem::change(|board| board.saw(self.database, notices, Presence::Absent));
+        }
+        false
+    }
+
+    /// On the way down: what is staged reaches facts, so that a planned stop or switchover loses nothing. New rows may come
+    /// as long as there are sessions.
+    fn last_flush(&mut self) {
+        let limit = guc::shutdown_flush();
+        let start = Instant::now();
+        let held =
+            shmem::look(|board| board.database(self.database).is_some_and(hold::is_held)) == Some(true);
+        let Work::Periodic { run, .. } = tasks_of(self.role)[0].work else {
+            return;
+        };
+        while !held && start.elapsed() < limit {
+            let begun = self.begin(0);
+            let left = limit.saturating_sub(start.elapsed());
+            match self.in_transaction(left, |context| run(context)) {
+                Ok(Outcome::Done(Report { again, .. })) => {
+                    self.record_success(0, begun.elapsed(), None);
+                    let alone = process::client_sessions() == 0;
+                    if !again && (alone || start.elapsed() >= SESSIONS_LEAVE) {
+                        return;
+                    }
+                    if !again {
+                        signals::wait(Duration::from_millis(10));
+                    }
+                }
+                Ok(_) => return,
+                Err(failure) => return self.record_failure(0, begun.elapsed(), &failure, Duration::ZERO),
+            }
+        }
+    }
+
+    fn begin(&self, index: usize) -> Instant {
+        activity::running(self.tasks[index].0.name);
+        self.on_board(index, |task| task.begin(process::now()));
+        Instant::now()
+    }
+
+    fn record_success(&self, index: usize, duration: Duration, waiting: Option<&str>) {
+        self.on_board(index, |task| {
+            task.succeed(process::now(), micros(duration), waiting)
+        });
+    }
+
+    fn record_failure(&mut self, index: usize, duration: Duration, failure: &Failure, wait: Duration) {
+        let (sqlstate, message) = (&failure.sqlstate, &failure.message);
+        self.on_board(index, |task| {
+            task.fail(process::now(), micros(duration), micros(wait), sqlstate, message);
+        });
+        let now = self.now();
+        let (task, _, gate) = &mut self.tasks[index];
+        if gate.admits(now, sqlstate) {
+            log!(
+                "pg_telemetry {}, task {}: {message} ({sqlstate})",
+                self.role.label(),
+                task.name
+            );
+        }
+    }
+
+    fn on_board(&self, index: usize, change: impl FnOnce(&mut TaskState)) {
+        shmem::change_database(self.database, |known| {
+            known.task_mut(self.role, index).map(change)
+        });
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Between 0 and 1. Any scatter will do.
+fn jitter() -> f64 {
+    f64::from(process::now().rem_euclid(997) as i32) / 997.0
+}

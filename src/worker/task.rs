@@ -1,0 +1,106 @@
+//! The tasks, as a table: who runs what, how often.
+
+use std::time::Duration;
+
+use super::board::Role;
+use super::{janitor, maintenance};
+use crate::error::Error;
+use crate::guc;
+use crate::installed::Installed;
+use crate::staging::flush::flush;
+
+/// What a run that ended well says about itself.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// More is waiting: run again at once.
+    pub again: bool,
+    /// Why something that waits could not be done.
+    pub waiting: Option<String>,
+}
+
+/// What a run works on.
+pub struct Context<'a> {
+    pub installed: &'a Installed,
+    pub database: u32,
+}
+
+pub type Run = fn(&Context) -> Result<Report, Error>;
+
+/// The statement that a job of the janitor runs at top level; None when it has become needless.
+pub type Statement = fn(&Context, relation: u32) -> Result<Option<String>, Error>;
+
+pub enum Work {
+    /// Runs every so often, in a transaction.
+    Periodic { every: fn() -> Duration, run: Run },
+    /// Runs when a job asks for it, at top level.
+    OnDemand(Statement),
+}
+
+pub struct Task {
+    pub name: &'static str,
+    pub work: Work,
+}
+
+/// Every flusher runs this.
+const FLUSHER: &[Task] = &[Task {
+    name: "flush",
+    work: Work::Periodic {
+        every: guc::flush_interval,
+        run: flush_once,
+    },
+}];
+
+const KEEPER: &[Task] = &[
+    Task {
+        name: "premake",
+        work: Work::Periodic {
+            every: || Duration::from_secs(60),
+            run: maintenance::premake,
+        },
+    },
+    Task {
+        name: "sweep_staging",
+        work: Work::Periodic {
+            every: || Duration::from_secs(1),
+            run: maintenance::sweep_staging,
+        },
+    },
+];
+
+const JANITOR: &[Task] = &[Task {
+    name: "vacuum_staging",
+    work: Work::OnDemand(janitor::vacuum_staging_statement),
+}];
+
+/// The place of `vacuum_staging` among the tasks of the janitor.
+pub const VACUUM_STAGING: u8 = 0;
+
+pub fn tasks_of(role: Role) -> &'static [Task] {
+    match role {
+        Role::Flusher(_) => FLUSHER,
+        Role::Keeper => KEEPER,
+        Role::Janitor => JANITOR,
+        Role::Probe => &[],
+    }
+}
+
+fn flush_once(context: &Context) -> Result<Report, Error> {
+    let batch = guc::flush_batch_rows();
+    let flushed = flush(context.installed, batch)?;
+    Ok(Report {
+        again: flushed.taken() >= batch,
+        waiting: flushed
+            .waiting_reason
+            .map(|reason| format!("{} rows wait: {reason}", flushed.waiting)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_janitor_finds_its_task_by_its_place() {
+        assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
+    }
+}
