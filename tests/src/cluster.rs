@@ -254,7 +254,10 @@ impl Cluster {
     /// Kills one server process (a session or a worker) and waits until the postmaster has restarted all of them.
     pub fn kill_process(&self, pid: i32) {
         let log = self.log_mark();
-        process::signal(pid.unsigned_abs(), libc::SIGKILL);
+        assert!(
+            process::signal(pid.unsigned_abs(), libc::SIGKILL),
+            "no process {pid}"
+        );
         eventually(STOP_TIMEOUT, "the server starts over", || {
             let lines = log.lines_with("all server processes terminated; reinitializing");
             if lines.is_empty() {

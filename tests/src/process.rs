@@ -37,9 +37,10 @@ pub(crate) fn spawn_server(mut command: Command) -> io::Result<Child> {
     spawned.recv().map_err(io::Error::other)?
 }
 
-pub(crate) fn signal(pid: u32, signal: i32) {
-    // SAFETY: kill has no memory preconditions. A process that is gone already is what the callers want.
-    unsafe { libc::kill(pid as i32, signal) };
+/// False when there is no such process any more.
+pub(crate) fn signal(pid: u32, signal: i32) -> bool {
+    // SAFETY: kill has no memory preconditions.
+    unsafe { libc::kill(pid as i32, signal) == 0 }
 }
 
 /// None when it still runs after the timeout.
