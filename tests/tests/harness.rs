@@ -25,9 +25,8 @@ fn a_crashed_server_comes_back_with_what_was_committed() {
 #[test]
 fn a_killed_backend_makes_the_server_recover() {
     let cluster = Cluster::builder().start();
-    let sleeper = cluster
-        .create_database("other")
-        .background_sql("SELECT pg_sleep(60)");
+    let database = cluster.create_database("other");
+    let sleeper = database.background_sql("SELECT pg_sleep(60)");
     cluster.kill_process(sleeper.pid());
     assert!(sleeper.join().is_err());
     assert_eq!(cluster.connect("postgres").number("SELECT 1"), 1);
