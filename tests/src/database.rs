@@ -55,12 +55,14 @@ impl Database {
         self.cluster.connect_as(user, &self.name)
     }
 
-    /// A session with the extension created in the schema `telemetry`, which is also on its search_path.
-    pub fn with_extension(&self) -> Session {
-        let mut session = self.connect();
-        session.exec("CREATE SCHEMA telemetry; CREATE EXTENSION pg_telemetry SCHEMA telemetry");
-        session.exec("SET search_path = telemetry");
-        session
+    /// Creates the extension in the schema `telemetry`, which all later sessions of this database find by themselves.
+    pub fn install(&self) -> Session {
+        self.connect().exec(&format!(
+            "CREATE SCHEMA telemetry; CREATE EXTENSION pg_telemetry SCHEMA telemetry;
+             ALTER DATABASE {} SET search_path = telemetry, public",
+            self.quoted_name()
+        ));
+        self.connect()
     }
 
     /// Starts work in a session of its own.

@@ -13,6 +13,7 @@ mod installation;
 mod log;
 mod process;
 mod psql;
+pub mod readings;
 mod session;
 pub mod shared;
 mod standby;
