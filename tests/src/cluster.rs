@@ -187,6 +187,11 @@ impl Cluster {
     // --- start and stop
 
     pub fn start(&self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts the server with more arguments on its command line.
+    pub fn start_with(&self, arguments: &[&str]) {
         let mut server = self.server();
         assert!(server.is_none(), "the server runs already");
         let log = OpenOptions::new()

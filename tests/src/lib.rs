@@ -19,6 +19,7 @@ pub mod shared;
 mod standby;
 mod template;
 mod wait;
+pub mod workers;
 
 pub use background::{Background, SqlInBackground};
 pub use cluster::{Builder, Cluster, Stop};
