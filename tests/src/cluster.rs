@@ -203,6 +203,7 @@ impl Cluster {
         command
             .arg("-D")
             .arg(self.data_dir())
+            .args(arguments)
             .stdin(std::process::Stdio::null());
         command
             .stdout(log.try_clone().expect("a second handle of the log"))

@@ -1,6 +1,7 @@
 //! When workers start, stop and come back. Standbys and versions have files of their own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cluster_tests::readings::{DOORS, attribute, everywhere, facts, stage};
@@ -29,25 +30,41 @@ fn running() -> (Database, Session) {
     (database, session)
 }
 
-/// Writers that stage without pause, until the database does not let them any more; gives the rows that were committed.
-fn write_without_pause(database: &Database, attribute_id: i64, first: i64) -> Background<i64> {
-    database.background(move |session| {
-        let mut last = first;
-        loop {
-            let rows = format!(
-                "INSERT INTO telemetry.entity_values_ingest_durable (tenant_id, entity_id, attribute_id, value_num)
-                 SELECT 1, n, {attribute_id}, 0 FROM generate_series({last}, {last} + 99) n"
-            );
-            if session.try_exec(&rows).is_err() {
-                return last - first;
-            }
-            last += 100;
-        }
-    })
+/// A session that stages rows without pause.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    session: Background<i64>,
 }
 
-fn terminate(session: &mut Session, pid: i32) {
-    assert!(session.is_true(&format!("SELECT pg_terminate_backend({pid})")));
+impl Writer {
+    const BATCH: i64 = 100;
+
+    fn start(database: &Database, attribute_id: i64, first: i64) -> Writer {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let session = database.background(move |session| {
+            let mut next = first;
+            while !stopped.load(Ordering::Relaxed) {
+                let batch = format!(
+                    "INSERT INTO telemetry.entity_values_ingest_durable (tenant_id, entity_id, attribute_id, value_num)
+                     SELECT 1, n, {attribute_id}, 0 FROM generate_series({next}, {next} + {} - 1) n",
+                    Writer::BATCH
+                );
+                if session.try_exec(&batch).is_err() {
+                    break;
+                }
+                next += Writer::BATCH;
+            }
+            next - first
+        });
+        Writer { stop, session }
+    }
+
+    /// How many rows were committed, and their commit acknowledged.
+    fn finish(self) -> i64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.session.join()
+    }
 }
 
 // --- start
@@ -135,7 +152,7 @@ fn a_drop_that_is_rolled_back_changes_nothing() {
 fn a_drop_in_mid_flush_loses_nothing() {
     let (database, mut session) = running();
     let id = attribute(&mut session, "temperature", "number");
-    let writer = write_without_pause(&database, id, 1);
+    let writer = Writer::start(&database, id, 1);
     let flushed = |session: &mut Session, more_than: i64| {
         eventually(SOON, "the flush goes on", || match facts(session).0 {
             rows if rows > more_than => Ok(rows),
@@ -148,8 +165,7 @@ fn a_drop_in_mid_flush_loses_nothing() {
         session.exec("CREATE EXTENSION pg_telemetry SCHEMA telemetry");
         rows = flushed(&mut session, rows);
     }
-    terminate(&mut session, writer.pid());
-    let written = writer.join();
+    let written = writer.finish();
     wait_for_facts(&mut session, written);
     assert_eq!(workers::complaints(database.log()), Vec::<String>::new());
 }
@@ -257,7 +273,7 @@ fn a_drop_that_fails_brings_the_workers_back() {
 fn other_databases_never_wait_for_workers() {
     let (database, mut session) = running();
     let id = attribute(&mut session, "temperature", "number");
-    let writer = write_without_pause(&database, id, 1);
+    let writer = Writer::start(&database, id, 1);
     let mut elsewhere = database.cluster().connect("postgres");
     let name = format!("{}_neighbour", database.name());
     for sql in [
@@ -270,8 +286,7 @@ fn other_databases_never_wait_for_workers() {
         // The launcher may be looking into the new database just now; PostgreSQL waits up to 5 s for that to end.
         within(DATABASE_DDL, &sql, || elsewhere.exec(&sql));
     }
-    terminate(&mut session, writer.pid());
-    let written = writer.join();
+    let written = writer.finish();
     wait_for_facts(&mut session, written);
 }
 
@@ -363,7 +378,7 @@ fn a_crashed_server_resumes_with_all_that_is_durable() {
     let mut session = database.install();
     let id = attribute(&mut session, "temperature", "number");
     for round in 0..5 {
-        let writer = write_without_pause(&database, id, round * 1_000_000);
+        let writer = Writer::start(&database, id, round * 1_000_000);
         let before = facts(&mut session).0;
         eventually(SOON, "the flush is under way", || {
             if facts(&mut session).0 > before {
@@ -373,7 +388,7 @@ fn a_crashed_server_resumes_with_all_that_is_durable() {
             }
         });
         cluster.crash();
-        let acknowledged = writer.join();
+        let acknowledged = writer.finish();
         cluster.start();
         session = database.connect();
         let since = format!(
@@ -543,7 +558,7 @@ fn code_of_users_runs_as_owner_of_the_tables_and_cannot_break_out() {
     let (_database, mut session) = running();
     let id = attribute(&mut session, "temperature", "number");
     session.exec(
-        "CREATE TABLE seen (who name, super text, broke_out boolean);
+        "CREATE TABLE seen (who name, broke_out boolean);
          GRANT INSERT ON seen TO telemetry_owner;
          CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$
          DECLARE
@@ -559,7 +574,7 @@ fn code_of_users_runs_as_owner_of_the_tables_and_cannot_break_out() {
                  broke_out := broke_out OR current_user <> 'telemetry_owner';
              EXCEPTION WHEN insufficient_privilege THEN NULL;
              END;
-             INSERT INTO telemetry.seen VALUES (current_user, current_setting('is_superuser'), broke_out);
+             INSERT INTO telemetry.seen VALUES (current_user, broke_out);
              RETURN NEW;
          END $$;
          CREATE TRIGGER look BEFORE INSERT ON entity_values_ts FOR EACH ROW EXECUTE FUNCTION look()",
