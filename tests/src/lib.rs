@@ -1,1 +1,31 @@
-//! Real clusters for tests: start, stop, crash, standby, several sessions.
+//! Real PostgreSQL clusters for the tests and benchmarks of pg_telemetry.
+//!
+//! Start with [`Cluster::builder`] for a server of one's own (needed to restart, crash or replicate it), or with
+//! [`shared`] for a fresh database on the server that all tests of one binary use together.
+
+mod account;
+mod background;
+pub mod catalog;
+mod cluster;
+mod cluster_dir;
+mod database;
+mod installation;
+mod log;
+mod process;
+mod psql;
+pub mod readings;
+mod session;
+pub mod shared;
+mod standby;
+mod template;
+mod wait;
+pub mod workers;
+
+pub use background::{Background, SqlInBackground};
+pub use cluster::{Builder, Cluster, Stop};
+pub use database::Database;
+pub use installation::Installation;
+pub use log::LogMark;
+pub use psql::ToolOutput;
+pub use session::{Failure, NULL, Session};
+pub use wait::{SOON, eventually, within};

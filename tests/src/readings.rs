@@ -1,0 +1,45 @@
+//! Readings to feed a database with, and where they went.
+
+use crate::session::Session;
+
+/// The two staging tables.
+pub const DOORS: [&str; 2] = ["entity_values_ingest", "entity_values_ingest_durable"];
+
+/// Registers an attribute of tenant 1 and returns its id.
+#[track_caller]
+pub fn attribute(session: &mut Session, name: &str, value_type: &str) -> i64 {
+    session.number(&format!("SELECT register_attribute(1, '{name}', '{value_type}')"))
+}
+
+/// Stages one number for each entity from `first` to `last`.
+#[track_caller]
+pub fn stage(session: &mut Session, door: &str, attribute_id: i64, first: i64, last: i64) {
+    session.exec(&format!(
+        "INSERT INTO {door} (tenant_id, entity_id, attribute_id, value_num)
+         SELECT 1, entity, {attribute_id}, entity / 10.0 FROM generate_series({first}, {last}) AS entity"
+    ));
+}
+
+/// How many readings there are, and how many different entities they are about: equal when nothing came twice.
+#[track_caller]
+pub fn facts(session: &mut Session) -> (i64, i64) {
+    counts(session, "entity_values_ts")
+}
+
+/// The same over all places where a reading can be: staging, facts and rejected.
+#[track_caller]
+pub fn everywhere(session: &mut Session) -> (i64, i64) {
+    counts(
+        session,
+        "(SELECT entity_id FROM entity_values_ingest UNION ALL SELECT entity_id FROM entity_values_ingest_durable
+          UNION ALL SELECT entity_id FROM entity_values_ts UNION ALL SELECT entity_id FROM entity_values_rejected)",
+    )
+}
+
+#[track_caller]
+fn counts(session: &mut Session, from: &str) -> (i64, i64) {
+    let sql = format!("SELECT count(*), count(DISTINCT entity_id) FROM {from} AS readings");
+    let row = session.rows(&sql).swap_remove(0);
+    let number = |text: &str| text.parse().expect("count() is a number");
+    (number(&row[0]), number(&row[1]))
+}

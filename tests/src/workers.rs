@@ -1,0 +1,76 @@
+//! The background workers as the server shows them.
+
+use crate::cluster::Cluster;
+use crate::log::LogMark;
+use crate::wait::{SOON, eventually};
+
+/// Process ids of one kind of worker ("flusher", "keeper", "janitor", …) in a database.
+pub fn pids(cluster: &Cluster, database: &str, kind: &str) -> Vec<String> {
+    cluster.connect("postgres").column(&format!(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_telemetry {kind}' AND datname = '{database}'"
+    ))
+}
+
+/// Kinds of all workers in a database, the launcher and short-lived probes left out.
+pub fn kinds(cluster: &Cluster, database: &str) -> Vec<String> {
+    cluster.connect("postgres").column(&format!(
+        "SELECT substr(backend_type, length('pg_telemetry ') + 1) FROM pg_stat_activity
+         WHERE backend_type LIKE 'pg_telemetry %' AND backend_type <> 'pg_telemetry probe'
+           AND datname = '{database}' ORDER BY 1"
+    ))
+}
+
+/// Waits for the workers that always run, flusher and keeper; the flusher's process id.
+#[track_caller]
+pub fn wait_for_start(cluster: &Cluster, database: &str) -> i32 {
+    eventually(SOON, &format!("flusher and keeper run in {database}"), || {
+        let kinds = kinds(cluster, database);
+        let both = ["flusher", "keeper"]
+            .iter()
+            .all(|kind| kinds.iter().any(|running| running == kind));
+        if both { Ok(()) } else { Err(kinds) }
+    });
+    flusher(cluster, database)
+}
+
+/// The process id of the only flusher.
+#[track_caller]
+pub fn flusher(cluster: &Cluster, database: &str) -> i32 {
+    eventually(SOON, &format!("one flusher runs in {database}"), || {
+        match &pids(cluster, database, "flusher")[..] {
+            [pid] => Ok(pid.parse().expect("a process id is a number")),
+            other => Err(other.to_vec()),
+        }
+    })
+}
+
+/// Waits until no worker is left in a database.
+#[track_caller]
+pub fn wait_for_end(cluster: &Cluster, database: &str) {
+    eventually(SOON, &format!("no worker runs in {database}"), || {
+        match kinds(cluster, database) {
+            none if none.is_empty() => Ok(()),
+            some => Err(some),
+        }
+    });
+}
+
+/// What workers complained about, for a test in which none may.
+pub fn complaints(log: &LogMark) -> Vec<String> {
+    let serious = |line: &String| {
+        ["WARNING:", "ERROR:", "FATAL:", "PANIC:"]
+            .iter()
+            .any(|level| line.contains(level))
+    };
+    log.lines_with("pg_telemetry")
+        .into_iter()
+        .filter(|line| is_by_worker(line))
+        .filter(serious)
+        .collect()
+}
+
+/// The harness has the server begin each line with the time, [pid] and the kind of process.
+fn is_by_worker(line: &str) -> bool {
+    line.split_once("] ")
+        .is_some_and(|(_, rest)| rest.starts_with("pg_telemetry"))
+}

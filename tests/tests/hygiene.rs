@@ -1,0 +1,76 @@
+//! Rules that every object of the extension keeps, whatever it does.
+
+use cluster_tests::shared;
+
+fn offenders(what: &str, query: &str) {
+    let database = shared::database();
+    let mut session = database.install();
+    let found = session.rows(query);
+    assert!(found.is_empty(), "{what}: {found:#?}");
+}
+
+#[test]
+fn every_function_pins_its_search_path() {
+    offenders(
+        "functions without the pinned search_path",
+        "SELECT oid::regprocedure, proconfig FROM pg_proc
+         WHERE pronamespace = 'telemetry'::regnamespace
+           AND proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']",
+    );
+}
+
+#[test]
+fn public_may_do_nothing() {
+    offenders(
+        "granted to PUBLIC",
+        "SELECT what, name, acl.privilege_type FROM (
+             SELECT 'function', oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
+             WHERE pronamespace = 'telemetry'::regnamespace
+             UNION ALL SELECT 'relation', oid::regclass::text, relacl FROM pg_class
+             WHERE relnamespace = 'telemetry'::regnamespace
+             UNION ALL SELECT 'schema', nspname::text, nspacl FROM pg_namespace WHERE nspname = 'telemetry'
+         ) AS objects (what, name, acl), LATERAL aclexplode(objects.acl) AS acl
+         WHERE acl.grantee = 0",
+    );
+}
+
+#[test]
+fn no_function_runs_with_the_rights_of_a_superuser() {
+    offenders(
+        "SECURITY DEFINER of a superuser",
+        "SELECT f.oid::regprocedure FROM pg_proc f JOIN pg_roles r ON r.oid = f.proowner
+         WHERE f.pronamespace = 'telemetry'::regnamespace AND f.prosecdef AND r.rolname <> 'telemetry_owner'",
+    );
+}
+
+#[test]
+fn arguments_and_results_have_names() {
+    offenders(
+        "arguments without a name",
+        "SELECT oid::regprocedure, proargnames FROM pg_proc
+         WHERE pronamespace = 'telemetry'::regnamespace
+           AND (cardinality(coalesce(proallargtypes, proargtypes::oid[])) <> coalesce(cardinality(proargnames), 0)
+                OR '' = ANY (proargnames))",
+    );
+}
+
+#[test]
+fn data_tables_are_no_members_and_belong_to_the_owner_role() {
+    offenders(
+        "tables that DROP EXTENSION would drop, or of another owner",
+        "SELECT c.oid::regclass, pg_get_userbyid(c.relowner), d.deptype FROM pg_class c
+         LEFT JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+         WHERE c.relnamespace = 'telemetry'::regnamespace AND c.relkind IN ('r', 'p', 'S')
+           AND (d.objid IS NOT NULL OR c.relowner <> 'telemetry_owner'::regrole)",
+    );
+}
+
+#[test]
+fn group_roles_are_no_more_than_groups() {
+    offenders(
+        "group roles with rights of their own",
+        "SELECT rolname FROM pg_roles
+         WHERE rolname LIKE 'telemetry\\_%'
+           AND (rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)",
+    );
+}
