@@ -12,6 +12,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// Shortest wait after a failure, so that a task with a short interval does not spin on its error.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
+/// How soon a task looks again whether it may run now.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
 /// One task: its next run and its failures in a row.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -52,10 +55,15 @@ impl Entry {
         self.next = now;
     }
 
-    /// A setting changed: no task may sleep on with the old interval.
-    pub fn reload(&mut self, now: Now, every: Duration) {
+    /// Something was in the way that is no fault: look again soon, however long the interval is.
+    pub fn look_again(&mut self, now: Now) {
+        self.next = self.next.min(now + LOOK_AGAIN);
+    }
+
+    /// A setting changed: what depends on it is done at once, unless it is failing.
+    pub fn reload(&mut self, now: Now) {
         if self.failures == 0 {
-            self.next = self.next.min(now + every);
+            self.next = now;
         }
     }
 
@@ -209,14 +217,26 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_shortens_a_wait_but_not_a_backoff() {
+    fn a_reload_ends_a_wait_but_not_a_backoff() {
         let mut task = Entry::default();
         task.begin(Now::ZERO, 60 * SECOND);
-        task.reload(SECOND, 2 * SECOND);
-        assert!(task.is_due(3 * SECOND));
+        task.reload(SECOND);
+        assert!(task.is_due(SECOND));
         task.failed(3 * SECOND, 60 * SECOND, 0.0);
-        task.reload(3 * SECOND, SECOND);
+        task.reload(3 * SECOND);
         assert!(!task.is_due(10 * SECOND));
+    }
+
+    #[test]
+    fn a_task_that_may_not_run_yet_looks_again_soon_but_never_later_than_planned() {
+        let mut slow = Entry::default();
+        slow.begin(Now::ZERO, 60 * SECOND);
+        slow.look_again(Now::ZERO);
+        assert_eq!(slow.wait(Now::ZERO), LOOK_AGAIN);
+        let mut fast = Entry::default();
+        fast.begin(Now::ZERO, SECOND);
+        fast.look_again(Now::ZERO);
+        assert_eq!(fast.wait(Now::ZERO), SECOND);
     }
 
     #[test]

@@ -185,10 +185,8 @@ impl Service {
     fn take_new_settings(&mut self) {
         settings::set_lock_timeout(guc::lock_timeout());
         let now = self.now();
-        for (task, entry, _) in &mut self.tasks {
-            if let Work::Periodic { every, .. } = task.work {
-                entry.reload(now, every());
-            }
+        for (_, entry, _) in &mut self.tasks {
+            entry.reload(now);
         }
     }
 
@@ -222,7 +220,7 @@ impl Service {
 
     fn run_periodic(&mut self, index: usize, every: Duration, run: Run) -> bool {
         let start = self.begin(index);
-        let outcome = self.in_transaction(guc::task_timeout(), |context| run(context));
+        let outcome = self.in_transaction(guc::task_timeout(), run);
         match outcome {
             Ok(Outcome::Gone) => return self.leave_for_good(),
             Ok(Outcome::Done(report)) => {
@@ -235,7 +233,11 @@ impl Service {
                 }
                 self.record_success(index, start.elapsed(), report.waiting.as_deref());
             }
-            Ok(Outcome::Waiting(reason)) => self.record_success(index, start.elapsed(), Some(&reason)),
+            Ok(Outcome::Waiting(reason)) => {
+                let now = self.now();
+                self.tasks[index].1.look_again(now);
+                self.record_success(index, start.elapsed(), Some(&reason));
+            }
             Err(failure) => {
                 let now = self.now();
                 let wait = self.tasks[index].1.failed(now, every, jitter());
@@ -351,7 +353,7 @@ impl Service {
         while !held && start.elapsed() < limit {
             let begun = self.begin(0);
             let left = limit.saturating_sub(start.elapsed());
-            match self.in_transaction(left, |context| run(context)) {
+            match self.in_transaction(left, run) {
                 Ok(Outcome::Done(Report { again, .. })) => {
                     self.record_success(0, begun.elapsed(), None);
                     let alone = process::client_sessions() == 0;
