@@ -8,12 +8,21 @@ use crate::session::Session;
 ///
 /// Partitions that belong to a day are left out: which ones there are depends on the day.
 pub fn objects(session: &mut Session, schema: &str) -> Vec<String> {
+    describe(session, schema, "p.partstrat IS DISTINCT FROM 'r'")
+}
+
+/// The same with every partition.
+pub fn objects_with_all_partitions(session: &mut Session, schema: &str) -> Vec<String> {
+    describe(session, schema, "true")
+}
+
+fn describe(session: &mut Session, schema: &str, which: &str) -> Vec<String> {
     // Definitions are printed with names qualified by what is not on the search_path.
     let path = session.text("SHOW search_path");
     session.exec("SET search_path = pg_catalog");
     let mut lines = Vec::new();
     for query in OBJECT_QUERIES {
-        lines.extend(session.column(&in_schema(query, schema)));
+        lines.extend(session.column(&in_schema(query, schema).replace("$WHICH", which)));
     }
     session.exec(&format!("SET search_path = {path}"));
     normalise(lines, schema)
@@ -62,7 +71,7 @@ fn normalise(lines: Vec<String>, schema: &str) -> Vec<String> {
     lines
 }
 
-/// Relations of the schema that do not depend on the day. The leaves of a hash-partitioned table do not.
+/// Relations of the schema, with the table that each is a partition of.
 macro_rules! relations {
     () => {
         "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $SCHEMA
@@ -84,7 +93,7 @@ const OBJECT_QUERIES: &[&str] = &[
          FROM ",
         relations!(),
         " LEFT JOIN pg_am am ON am.oid = c.relam
-         WHERE p.partstrat IS DISTINCT FROM 'r'"
+         WHERE $WHICH"
     ),
     concat!(
         "SELECT concat_ws(' ', 'column', c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod),
@@ -95,7 +104,7 @@ const OBJECT_QUERIES: &[&str] = &[
         relations!(),
         " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
          LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-         WHERE p.partstrat IS DISTINCT FROM 'r' AND c.relkind <> 'i'"
+         WHERE $WHICH AND c.relkind <> 'i'"
     ),
     // PostgreSQL 18 lists NOT NULL as constraints; the columns above show it on every major.
     concat!(
@@ -104,21 +113,21 @@ const OBJECT_QUERIES: &[&str] = &[
          FROM ",
         relations!(),
         " JOIN pg_constraint k ON k.conrelid = c.oid
-         WHERE p.partstrat IS DISTINCT FROM 'r' AND k.contype <> 'n'"
+         WHERE $WHICH AND k.contype <> 'n'"
     ),
     concat!(
         "SELECT concat_ws(' ', 'index', pg_get_indexdef(c.oid), x.indisvalid, x.indisreplident)
          FROM ",
         relations!(),
         " JOIN pg_index x ON x.indexrelid = c.oid
-         WHERE p.partstrat IS DISTINCT FROM 'r'"
+         WHERE $WHICH"
     ),
     concat!(
         "SELECT concat_ws(' ', 'trigger', pg_get_triggerdef(t.oid), t.tgenabled)
          FROM ",
         relations!(),
         " JOIN pg_trigger t ON t.tgrelid = c.oid
-         WHERE p.partstrat IS DISTINCT FROM 'r' AND NOT t.tgisinternal"
+         WHERE $WHICH AND NOT t.tgisinternal"
     ),
     concat!(
         "SELECT concat_ws(' ', 'policy', c.relname, y.polname, y.polcmd, y.polpermissive,
@@ -126,7 +135,7 @@ const OBJECT_QUERIES: &[&str] = &[
          FROM ",
         relations!(),
         " JOIN pg_policy y ON y.polrelid = c.oid
-         WHERE p.partstrat IS DISTINCT FROM 'r'"
+         WHERE $WHICH"
     ),
     "SELECT concat_ws(' ', 'view', v.viewname, v.definition) FROM pg_views v WHERE v.schemaname = $SCHEMA",
     "SELECT concat_ws(' ', 'sequence', s.sequencename, s.data_type, s.start_value, s.increment_by, s.cycle,

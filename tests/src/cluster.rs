@@ -332,7 +332,8 @@ impl Cluster {
         input: &str,
     ) -> ToolOutput {
         let mut command = psql::client(&self.installation, program, self.dir.socket_dir());
-        command.args(arguments);
+        // Some programs leave files where they run.
+        command.args(arguments).current_dir(self.scratch_dir());
         psql::run(command, input)
     }
 

@@ -39,16 +39,16 @@ fn template(installation: &Installation) -> PathBuf {
 }
 
 fn initdb(installation: &Installation, data: &Path) {
-    // The C locale is on every machine and makes sorted output the same everywhere.
+    // The C locale is on every machine and makes sorted output the same everywhere. Checksums are off or on by default,
+    // depending on the major, and pg_upgrade wants them equal.
     let output = account::command(&installation.program("initdb"))
         .args([
             "--username=postgres",
             "--auth=trust",
             "--encoding=UTF8",
             "--locale=C",
-            "--no-sync",
-            "-D",
         ])
+        .args(["--data-checksums", "--no-sync", "-D"])
         .arg(data)
         .output()
         .expect("initdb runs");

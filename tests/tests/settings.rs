@@ -1,7 +1,7 @@
 //! Settings: ranges, defaults, and that a reload is enough.
 
 use cluster_tests::readings::{attribute, facts, stage};
-use cluster_tests::{Cluster, SOON, eventually, shared, workers};
+use cluster_tests::{Cluster, SOON, eventually, project, shared, workers};
 
 const OURS: &str = "FROM pg_settings WHERE name LIKE 'pg\\_telemetry.%'";
 
@@ -184,7 +184,7 @@ fn hot_leaves_count_when_the_projection_is_made() {
 
 #[test]
 fn the_readme_lists_every_setting_with_its_default() {
-    let readme = include_str!("../../README.md");
+    let readme = project::read("README.md");
     let database = shared::database();
     let mut session = database.connect();
     session.exec(LOAD);

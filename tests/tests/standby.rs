@@ -83,7 +83,8 @@ fn reads_work_on_a_standby_of_a_standby() {
     let database = primary.create_database("cascade");
     let mut session = database.install();
     let id = attribute(&mut session, "temperature", "number");
-    let cascade = primary.standby().standby();
+    let standby = primary.standby();
+    let cascade = standby.standby();
     stage(&mut session, "entity_values_ingest", id, 1, 10);
     wait_for_facts(&mut session, 10);
     drop(session);

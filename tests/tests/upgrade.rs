@@ -1,0 +1,190 @@
+//! Versions: upgraded equals fresh, released scripts stay as they are, library and SQL may differ for a while.
+
+use std::process::Command;
+
+use cluster_tests::readings::{attribute, facts, stage};
+use cluster_tests::scripts::Script;
+use cluster_tests::{SOON, Session, catalog, eventually, project, shared, workers};
+
+const RELEASED: &str = "sql/released";
+
+/// Versions whose install script is frozen.
+fn released_versions() -> Vec<String> {
+    let Ok(files) = std::fs::read_dir(project::path(RELEASED)) else {
+        return Vec::new();
+    };
+    let names = files
+        .flatten()
+        .filter_map(|file| file.file_name().into_string().ok());
+    let version = |name: String| {
+        Some(
+            name.strip_prefix("pg_telemetry--")?
+                .strip_suffix(".sql")?
+                .to_owned(),
+        )
+    };
+    names
+        .filter_map(version)
+        .filter(|version| !version.contains("--"))
+        .collect()
+}
+
+fn fresh_objects() -> Vec<String> {
+    let database = shared::database();
+    catalog::objects(&mut database.install(), "telemetry")
+}
+
+#[test]
+fn an_upgraded_installation_equals_a_fresh_one() {
+    let fresh = fresh_objects();
+    for version in released_versions()
+        .into_iter()
+        .filter(|version| *version != project::version())
+    {
+        let text = project::read(&format!("{RELEASED}/pg_telemetry--{version}.sql"));
+        let _script = Script::install(&version, &text);
+        let database = shared::database();
+        let mut session = database.connect();
+        session.exec("CREATE SCHEMA telemetry");
+        session.exec(&format!(
+            "CREATE EXTENSION pg_telemetry SCHEMA telemetry VERSION '{version}'"
+        ));
+        session.exec("ALTER EXTENSION pg_telemetry UPDATE");
+        let upgraded = catalog::objects(&mut session, "telemetry");
+        assert_eq!(
+            catalog::difference(&fresh, &upgraded),
+            Vec::<String>::new(),
+            "upgraded from {version}"
+        );
+    }
+}
+
+#[test]
+fn the_comparison_sees_what_an_upgrade_forgot() {
+    let fresh = fresh_objects();
+    for forgotten in [
+        "COMMENT ON COLUMN attributes.unit IS NULL",
+        "ALTER FUNCTION stage_flush(bigint) RESET search_path",
+        "ALTER FUNCTION stage_flush(bigint) OWNER TO postgres",
+        "ALTER TABLE entity_values_ingest RESET (vacuum_truncate)",
+        "ALTER TABLE attributes ALTER COLUMN unit SET NOT NULL",
+        "ALTER TABLE attributes DROP CONSTRAINT attributes_tenant_id_check",
+        "DROP INDEX entity_values_ts_series_idx",
+        "DROP TRIGGER attribute_keeps_identity ON attributes",
+        "ALTER EXTENSION pg_telemetry DROP VIEW worker_status",
+    ] {
+        let database = shared::database();
+        let mut session = database.install();
+        session.exec(forgotten);
+        let difference = catalog::difference(&fresh, &catalog::objects(&mut session, "telemetry"));
+        assert!(!difference.is_empty(), "not seen: {forgotten}");
+    }
+}
+
+#[test]
+fn released_scripts_are_frozen() {
+    let released = released_versions();
+    let current = project::version();
+    let changelog = std::fs::read_to_string(project::path("CHANGELOG.md")).unwrap_or_default();
+    let headings = changelog.lines().filter_map(|line| line.strip_prefix("## "));
+    let is_version = |word: &&str| word.starts_with(|first: char| first.is_ascii_digit());
+    for version in headings
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(is_version)
+    {
+        let known = version == current || released.iter().any(|frozen| frozen == version);
+        assert!(
+            known,
+            "version {version} is in CHANGELOG.md, but {RELEASED} has no script of it"
+        );
+    }
+    if released.is_empty() {
+        println!("nothing is released yet");
+        return;
+    }
+    let checked = Command::new("sha256sum")
+        .args(["--check", "--strict", "--quiet", "SHA256SUMS"])
+        .current_dir(project::path(RELEASED))
+        .output()
+        .expect("sha256sum runs");
+    let complaint = [checked.stdout, checked.stderr].concat();
+    assert!(
+        checked.status.success(),
+        "a released script was changed: {}",
+        String::from_utf8_lossy(&complaint)
+    );
+    let sums = project::read(&format!("{RELEASED}/SHA256SUMS"));
+    for version in released {
+        assert!(
+            sums.contains(&format!("pg_telemetry--{version}.sql")),
+            "no checksum of version {version}"
+        );
+    }
+}
+
+fn wait_for_facts(session: &mut Session, rows: i64) {
+    eventually(SOON, &format!("{rows} facts"), || match facts(session) {
+        seen if seen == (rows, rows) => Ok(()),
+        seen => Err(seen),
+    });
+}
+
+#[test]
+fn a_library_newer_than_the_sql_keeps_ingest_running() {
+    let current = project::version();
+    let _down = Script::empty_upgrade(&current, "0.0.1");
+    let database = shared::database_with_workers();
+    let mut session = database.install();
+    let id = attribute(&mut session, "temperature", "number");
+    session.exec("ALTER EXTENSION pg_telemetry UPDATE TO '0.0.1'");
+    stage(&mut session, "entity_values_ingest", id, 1, 10);
+    wait_for_facts(&mut session, 10);
+    session.exec("SELECT stage_flush()");
+    attribute(&mut session, "speed", "number");
+    let status = session
+        .rows("SELECT sql_version, library_version, hint FROM worker_status WHERE task IS NULL AND worker = 'flusher 1'");
+    assert_eq!(status[0][..2], ["0.0.1", current.as_str()], "{status:?}");
+    assert!(
+        status[0][2].contains("ALTER EXTENSION pg_telemetry UPDATE"),
+        "{status:?}"
+    );
+}
+
+#[test]
+fn a_library_older_than_the_sql_is_refused_until_they_match() {
+    let current = project::version();
+    let _up = Script::empty_upgrade(&current, "99.0.0");
+    let _down = Script::empty_upgrade("99.0.0", &current);
+    let database = shared::database_with_workers();
+    let mut session = database.install();
+    let id = attribute(&mut session, "temperature", "number");
+    workers::wait_for_start(database.cluster(), database.name());
+    session.exec("ALTER EXTENSION pg_telemetry UPDATE TO '99.0.0'");
+    for refused in [
+        "stage_flush()",
+        "setup()",
+        "register_attribute(1, 'new', 'text')",
+        "register_entity(1, 'new')",
+    ] {
+        let failure = session.fails_with("55000", &format!("SELECT {refused}"));
+        assert!(
+            failure.message.contains("99.0.0") && failure.message.contains(&current),
+            "{failure}"
+        );
+        assert!(!failure.hint.is_empty());
+    }
+    eventually(SOON, "worker_status says that the library is too old", || {
+        let rows =
+            session.rows("SELECT worker, task, state, sql_version, concat(detail, hint) FROM worker_status");
+        let said = rows
+            .iter()
+            .any(|row| row[0] == "flusher 1" && row[3] == "99.0.0" && row[4].contains("99.0.0"));
+        if said { Ok(()) } else { Err(rows) }
+    });
+    stage(&mut session, "entity_values_ingest", id, 1, 10);
+    let logged = database.log().lines_with("99.0.0");
+    assert!(logged.len() < 20, "the log is flooded: {logged:#?}");
+    session.exec(&format!("ALTER EXTENSION pg_telemetry UPDATE TO '{current}'"));
+    wait_for_facts(&mut session, 10);
+    assert_eq!(session.number("SELECT count(*) FROM entity_values_rejected"), 0);
+}
