@@ -98,7 +98,9 @@ const OBJECT_QUERIES: &[&str] = &[
     concat!(
         "SELECT concat_ws(' ', 'column', c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod),
                 CASE WHEN a.attnotnull THEN 'not null' END, 'identity', a.attidentity, a.attgenerated,
-                'storage', a.attstorage, a.attcompression, 'options', a.attoptions,
+                'storage', a.attstorage, a.attcompression, 'options',
+                -- Recent minor releases stamp each column with a version of its own, which no two tables share.
+                (SELECT array_agg(o ORDER BY o) FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg\\_attver=%'),
                 'default', pg_get_expr(d.adbin, d.adrelid), 'comment', col_description(c.oid, a.attnum))
          FROM ",
         relations!(),

@@ -100,6 +100,7 @@ impl Builder {
         set("shared_buffers", "32MB");
         set("log_line_prefix", "%m [%p] %b %q%u@%d %e ");
         set("log_statement", "ddl");
+        set("log_checkpoints", "off");
         // The default of 8 does not carry workers for the databases of several tests at once.
         set("max_worker_processes", "40");
         if self.preload {

@@ -9,8 +9,13 @@ use crate::log::LogMark;
 use crate::psql::ToolOutput;
 use crate::session::Session;
 
-/// A database that is dropped together with this handle.
+/// A database that is dropped together with its last handle; the sessions opened here are such handles as well.
+#[derive(Clone)]
 pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     cluster: Arc<Cluster>,
     name: String,
     log: LogMark,
@@ -23,36 +28,43 @@ impl Database {
             .connect("postgres")
             .exec(&format!("CREATE DATABASE {}", quoted(name)));
         Database {
-            cluster,
-            name: name.to_owned(),
-            log,
+            inner: Arc::new(Inner {
+                cluster,
+                name: name.to_owned(),
+                log,
+            }),
         }
     }
 
     pub fn name(&self) -> &str {
-        &self.name
+        &self.inner.name
     }
 
     /// The name as an SQL identifier.
     pub fn quoted_name(&self) -> String {
-        quoted(&self.name)
+        quoted(&self.inner.name)
     }
 
     pub fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
+        &self.inner.cluster
     }
 
     /// What the server has logged since this database came to be.
     pub fn log(&self) -> &LogMark {
-        &self.log
+        &self.inner.log
     }
 
+    #[track_caller]
     pub fn connect(&self) -> Session {
-        self.cluster.connect(&self.name)
+        self.connect_as("postgres")
     }
 
+    #[track_caller]
     pub fn connect_as(&self, user: &str) -> Session {
-        self.cluster.connect_as(user, &self.name)
+        self.inner
+            .cluster
+            .connect_as(user, self.name())
+            .keeping(self.clone())
     }
 
     /// Creates the extension in the schema `telemetry`, which all later sessions of this database find by themselves.
@@ -80,7 +92,11 @@ impl Database {
 
     /// psql without the user's own start-up file, stopping at the first error.
     pub fn psql(&self, script: &str) -> ToolOutput {
-        self.tool("psql", ["-X", "-v", "ON_ERROR_STOP=1", "-d", &self.name], script)
+        self.tool(
+            "psql",
+            ["-X", "-v", "ON_ERROR_STOP=1", "-d", &self.inner.name],
+            script,
+        )
     }
 
     /// Any client program against the server of this database.
@@ -90,18 +106,18 @@ impl Database {
         arguments: impl IntoIterator<Item = A>,
         input: &str,
     ) -> ToolOutput {
-        self.cluster.tool(program, arguments, input)
+        self.inner.cluster.tool(program, arguments, input)
     }
 }
 
-impl Drop for Database {
+impl Drop for Inner {
     fn drop(&mut self) {
         self.log.print_if_panicking();
         if let Ok(mut session) = self.cluster.try_connect("postgres") {
             // Left behind it would only keep workers busy; a test may have dropped or renamed it itself.
             let _ = session.try_exec(&format!(
                 "DROP DATABASE IF EXISTS {} WITH (FORCE)",
-                self.quoted_name()
+                quoted(&self.name)
             ));
         }
     }

@@ -8,11 +8,6 @@ use crate::Installation;
 pub struct Script(PathBuf);
 
 impl Script {
-    /// The script that makes `version` from nothing.
-    pub fn install(version: &str, text: &str) -> Script {
-        Script::named(&format!("pg_telemetry--{version}.sql"), text)
-    }
-
     /// An upgrade that does nothing, for a version that exists nowhere else.
     pub fn empty_upgrade(from: &str, to: &str) -> Script {
         Script::named(&format!("pg_telemetry--{from}--{to}.sql"), "-- nothing\n")

@@ -1,5 +1,6 @@
 //! One connection, with the few calls that tests make all the time.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io::Write;
@@ -59,6 +60,8 @@ impl fmt::Display for Failure {
 pub struct Session {
     client: Client,
     pid: i32,
+    /// What must not go before the session does.
+    keeps: Option<Box<dyn Any + Send>>,
 }
 
 impl Session {
@@ -69,7 +72,16 @@ impl Session {
             .dbname(database)
             .connect(NoTls)?;
         let pid = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
-        Ok(Session { client, pid })
+        Ok(Session {
+            client,
+            pid,
+            keeps: None,
+        })
+    }
+
+    pub(crate) fn keeping(mut self, what: impl Any + Send) -> Session {
+        self.keeps = Some(Box::new(what));
+        self
     }
 
     /// The server process behind this session.

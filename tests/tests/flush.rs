@@ -533,9 +533,9 @@ fn a_transient_fault_rejects_nothing() {
         ..
     } = ready();
     session.exec(
-        "CREATE FUNCTION full() RETURNS trigger LANGUAGE plpgsql AS
+        "CREATE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN RAISE 'no space left' USING ERRCODE = 'disk_full'; END $$;
-         CREATE TRIGGER full BEFORE INSERT ON entity_values_ts FOR EACH ROW EXECUTE FUNCTION full()",
+         CREATE TRIGGER disk_is_full BEFORE INSERT ON entity_values_ts FOR EACH ROW EXECUTE FUNCTION disk_is_full()",
     );
     stage(&mut session, "entity_values_ingest_durable", temperature, 1, 10);
     session.fails_with("53100", "SELECT stage_flush()");
@@ -544,7 +544,7 @@ fn a_transient_fault_rejects_nothing() {
         10
     );
     assert_eq!(session.number("SELECT count(*) FROM entity_values_rejected"), 0);
-    session.exec("DROP TRIGGER full ON entity_values_ts");
+    session.exec("DROP TRIGGER disk_is_full ON entity_values_ts");
     assert_eq!(session.number("SELECT stage_flush()"), 10);
 }
 
@@ -594,7 +594,12 @@ fn staged_rows_cannot_be_changed() {
 
 #[test]
 fn without_the_tables_the_error_says_what_to_do() {
-    let Ready { mut session, .. } = ready();
+    let Ready {
+        mut session,
+        temperature,
+        ..
+    } = ready();
+    stage(&mut session, "entity_values_ingest", temperature, 1, 1);
     session.exec("DROP TABLE entity_values_ts");
     let refused = session.fails_with("55000", "SELECT stage_flush()");
     assert!(

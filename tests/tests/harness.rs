@@ -1,8 +1,6 @@
 //! The harness itself: what the other tests rely on.
 
-use std::time::Duration;
-
-use cluster_tests::{Cluster, SOON, Stop, eventually, shared, within};
+use cluster_tests::{Cluster, SOON, Stop, eventually, shared};
 
 #[test]
 fn a_crashed_server_comes_back_with_what_was_committed() {
@@ -64,14 +62,6 @@ fn settings_take_effect_at_reload() {
     assert_eq!(cluster.connect("postgres").text("SHOW work_mem"), "5MB");
     cluster.set_and_reload("work_mem", "6MB");
     assert_eq!(cluster.connect("postgres").text("SHOW work_mem"), "6MB");
-}
-
-#[test]
-fn a_started_cluster_costs_less_than_a_second() {
-    drop(Cluster::builder().start());
-    drop(within(Duration::from_secs(1), "a second cluster", || {
-        Cluster::builder().start()
-    }));
 }
 
 #[test]
