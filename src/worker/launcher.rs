@@ -93,7 +93,10 @@ impl Launcher {
                 continue;
             }
             match database.presence {
-                Presence::Unknown if !probing => probing = self.start(&database, Role::Probe),
+                Presence::Unknown if !probing => {
+                    probing = self.start(&database, Role::Probe);
+                    shmem::change_database(database.oid, |known| known.short_of_workers = !probing);
+                }
                 Presence::Unknown => {}
                 Presence::Absent => {
                     self.absent.insert(database.oid);
