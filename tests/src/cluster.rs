@@ -98,7 +98,7 @@ impl Builder {
         let mut set = |name: &str, value: &str| settings.push((name.to_owned(), value.to_owned()));
         set("listen_addresses", "");
         set("shared_buffers", "32MB");
-        set("log_line_prefix", "%m [%p] %b %q%u@%d %e ");
+        set("log_line_prefix", "%m [%p] %b %e %q%u@%d ");
         set("log_statement", "ddl");
         set("log_checkpoints", "off");
         // The default of 8 does not carry workers for the databases of several tests at once.

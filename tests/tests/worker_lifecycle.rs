@@ -22,11 +22,12 @@ fn wait_for_facts(session: &mut Session, rows: i64) {
     });
 }
 
-/// A database whose workers run.
+/// A database whose workers run, on a server of its own: what workers log does not name the database.
 fn running() -> (Database, Session) {
-    let database = shared::database_with_workers();
+    let cluster = Cluster::builder().preload().start();
+    let database = cluster.create_database("ours");
     let session = database.install();
-    workers::wait_for_start(database.cluster(), database.name());
+    workers::wait_for_start(&cluster, "ours");
     (database, session)
 }
 
@@ -37,7 +38,10 @@ struct Writer {
 }
 
 impl Writer {
-    const BATCH: i64 = 100;
+    const BATCH: i64 = 50;
+
+    /// Between two batches, so that workers keep up with it.
+    const PAUSE: Duration = Duration::from_millis(5);
 
     fn start(database: &Database, attribute_id: i64, first: i64) -> Writer {
         let stop = Arc::new(AtomicBool::new(false));
@@ -54,6 +58,7 @@ impl Writer {
                     break;
                 }
                 next += Writer::BATCH;
+                std::thread::sleep(Writer::PAUSE);
             }
             next - first
         });
@@ -71,8 +76,10 @@ impl Writer {
 
 #[test]
 fn workers_start_by_themselves_in_any_database_with_the_extension() {
-    for _ in 0..3 {
-        let (_database, mut session) = running();
+    let cluster = Cluster::builder().preload().start();
+    for name in ["one", "Another Name", "größe"] {
+        let database = cluster.create_database(name);
+        let mut session = database.install();
         let id = attribute(&mut session, "temperature", "number");
         for (door, first) in DOORS.into_iter().zip([1, 101]) {
             stage(&mut session, door, id, first, first + 99);
@@ -83,13 +90,15 @@ fn workers_start_by_themselves_in_any_database_with_the_extension() {
 
 #[test]
 fn no_worker_runs_where_the_extension_is_not() {
-    let (with, _session) = running();
-    let without = shared::database_with_workers();
-    assert_eq!(
-        workers::kinds(with.cluster(), without.name()),
-        Vec::<String>::new()
-    );
-    assert_eq!(workers::kinds(with.cluster(), "template1"), Vec::<String>::new());
+    let (database, _session) = running();
+    let cluster = database.cluster();
+    let without = cluster.create_database("without");
+    let later = cluster.create_database("later");
+    let _session = later.install();
+    workers::wait_for_start(cluster, later.name());
+    for name in [without.name(), "postgres", "template1"] {
+        assert_eq!(workers::kinds(cluster, name), Vec::<String>::new());
+    }
 }
 
 #[test]
@@ -114,18 +123,19 @@ fn workers_start_again_with_the_server() {
 
 #[test]
 fn an_install_that_is_rolled_back_starts_nothing() {
-    let database = shared::database_with_workers();
-    let mut session = database.connect();
+    let (database, _session) = running();
+    let cluster = database.cluster();
+    let undone = cluster.create_database("undone");
+    let mut session = undone.connect();
     session.exec("BEGIN; CREATE EXTENSION pg_telemetry; ROLLBACK");
-    // Another install makes the launcher look at every notice before it.
-    let (_other, _session) = running();
-    assert_eq!(
-        workers::kinds(database.cluster(), database.name()),
-        Vec::<String>::new()
-    );
+    // When another install was noticed, so was this one.
+    let later = cluster.create_database("later");
+    let _session = later.install();
+    workers::wait_for_start(cluster, later.name());
+    assert_eq!(workers::kinds(cluster, undone.name()), Vec::<String>::new());
     session.exec("CREATE EXTENSION pg_telemetry");
-    workers::wait_for_start(database.cluster(), database.name());
-    assert_eq!(workers::complaints(database.log()), Vec::<String>::new());
+    workers::wait_for_start(cluster, undone.name());
+    assert_eq!(workers::complaints(&cluster.log()), Vec::<String>::new());
 }
 
 // --- DROP EXTENSION
@@ -606,7 +616,13 @@ fn idle_workers_hold_no_snapshot_and_no_lock() {
 fn a_failing_task_is_recorded_backs_off_and_stops_no_other() {
     let (database, mut session) = running();
     let id = attribute(&mut session, "temperature", "number");
-    session.exec("ALTER TABLE entity_values_ingest RENAME TO hidden");
+    session.exec(
+        "CREATE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE 'no space left on the moon' USING ERRCODE = 'disk_full'; END $$;
+         CREATE TRIGGER disk_is_full BEFORE INSERT ON entity_values_ts
+             FOR EACH ROW EXECUTE FUNCTION disk_is_full()",
+    );
+    stage(&mut session, "entity_values_ingest", id, 1, 10);
     let of_task = |session: &mut Session, worker: &str, task: &str, columns: &str| {
         let rows =
             format!("SELECT {columns} FROM worker_status WHERE worker = '{worker}' AND task = '{task}'");
@@ -615,37 +631,53 @@ fn a_failing_task_is_recorded_backs_off_and_stops_no_other() {
             .pop()
             .unwrap_or_else(|| panic!("no row for {worker}, {task}"))
     };
-    let flush = eventually(SOON, "the error of the flush is recorded", || {
-        let columns = "state, consecutive_errors > 1, last_sqlstate, last_error, backoff_until > now(), hint";
+    let flush = eventually(SOON, "the second error of the flush is recorded", || {
+        let columns = "state, consecutive_errors > 1, backoff_until > now(), last_sqlstate, last_error, hint";
         let row = of_task(&mut session, "flusher 1", "flush", columns);
-        if row[0] == "backoff" && row[1] == "t" && row[4] == "t" {
+        if row[..3] == ["backoff", "t", "t"] {
             Ok(row)
         } else {
             Err(row)
         }
     });
-    assert_eq!(flush[2], "55000", "{flush:?}");
-    assert!(flush[3].contains("entity_values_ingest"), "{flush:?}");
-    let errors = of_task(&mut session, "keeper", "premake", "errors_total");
-    assert_eq!(errors, ["0"]);
-    let logged = database.log().lines_with("entity_values_ingest is missing");
+    assert_eq!(flush[3..5], ["53100", "no space left on the moon"], "{flush:?}");
+    assert!(flush[5].contains("backoff_until"), "{flush:?}");
+    let premade = of_task(&mut session, "keeper", "premake", "errors_total, runs_total > 0");
+    assert_eq!(premade, ["0", "t"]);
+    let logged = database.log().lines_with("no space left on the moon");
     assert!(logged.len() <= 3, "the log is flooded: {logged:#?}");
-    session.exec("ALTER TABLE hidden RENAME TO entity_values_ingest");
-    stage(&mut session, "entity_values_ingest", id, 1, 10);
+    session.exec("DROP TRIGGER disk_is_full ON entity_values_ts");
     wait_for_facts(&mut session, 10);
     eventually(SOON, "the flush is well again", || {
-        let row = of_task(
-            &mut session,
-            "flusher 1",
-            "flush",
-            "consecutive_errors, last_sqlstate, backoff_until",
-        );
-        if row == ["0", "55000", cluster_tests::NULL] {
+        let columns = "consecutive_errors, last_sqlstate, backoff_until";
+        let row = of_task(&mut session, "flusher 1", "flush", columns);
+        if row == ["0", "53100", cluster_tests::NULL] {
             Ok(())
         } else {
             Err(row)
         }
     });
+}
+
+#[test]
+fn a_missing_table_is_said_and_waited_for() {
+    let (database, mut session) = running();
+    let id = attribute(&mut session, "temperature", "number");
+    session.exec("ALTER TABLE entity_values_ingest RENAME TO hidden");
+    let flush = "SELECT state, detail FROM worker_status WHERE worker = 'flusher 1' AND task = 'flush'";
+    eventually(SOON, "the flush waits for the table", || {
+        let row = session.rows(flush).swap_remove(0);
+        if row[0] == "waiting" && row[1].contains("entity_values_ingest") {
+            Ok(())
+        } else {
+            Err(row)
+        }
+    });
+    session.exec("ALTER TABLE hidden RENAME TO entity_values_ingest");
+    stage(&mut session, "entity_values_ingest", id, 1, 10);
+    wait_for_facts(&mut session, 10);
+    let errors = workers::complaints(database.log());
+    assert!(errors.len() <= 1, "the log is flooded: {errors:#?}");
 }
 
 #[test]
@@ -694,8 +726,7 @@ fn without_preload_worker_status_says_so() {
 
 #[test]
 fn workers_ignore_the_settings_of_database_and_role() {
-    let database = shared::database_with_workers();
-    let mut session = database.install();
+    let (database, mut session) = running();
     let name = database.quoted_name();
     for setting in [
         "search_path = public",
