@@ -40,6 +40,8 @@ pub enum Error {
         registered: String,
         wanted: String,
     },
+    #[error("\"{0}\" was not registered: a trigger or rule on the table suppressed it")]
+    NotRegistered(String),
     #[error("cannot write during recovery")]
     InRecovery,
     #[error("cannot run in a read-only transaction")]
@@ -54,7 +56,9 @@ impl Error {
     pub fn sqlstate(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Error::NotInstalled | Error::TableMissing(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Error::NotInstalled | Error::TableMissing(_) | Error::NotRegistered(_) => {
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
             Error::LibraryTooOld { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Error::CannotAdopt { .. } => ERRCODE_DUPLICATE_TABLE,
             Error::MayNotSetUp => ERRCODE_INSUFFICIENT_PRIVILEGE,

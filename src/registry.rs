@@ -2,11 +2,12 @@
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use pgrx::spi::SpiTupleTable;
 
 use crate::error::Error;
 use crate::installed::{Installed, Table};
 use crate::pg::xact;
-use crate::sql::{argument, value, write};
+use crate::sql::{argument, read, value, write};
 
 /// Longest name of an attribute, in bytes.
 const LONGEST_NAME: usize = 63;
@@ -44,56 +45,62 @@ fn get_or_create_attribute(
     unit: Option<&str>,
     is_hot: bool,
 ) -> Result<i32, Error> {
-    let installed = Installed::require()?;
-    let attributes = installed.qualified(Table::Attributes);
-    // In this order an attribute that exists costs neither a write nor a number of the sequence.
-    loop {
-        if let Some((id, registered)) = find_attribute(&attributes, tenant_id, name)? {
-            if registered == value_type {
-                return Ok(id);
-            }
-            let (name, wanted) = (name.to_owned(), value_type.to_owned());
-            return Err(Error::TypeClash {
-                name,
-                tenant_id,
-                registered,
-                wanted,
-            });
-        }
-        xact::check_writable()?;
-        let created: Option<i32> = write(
-            &format!(
-                "INSERT INTO {attributes} (tenant_id, name, value_type, unit, is_hot) VALUES ($1, $2, $3, $4, $5)
-                 ON CONFLICT (tenant_id, name) DO NOTHING RETURNING attribute_id"
-            ),
-            vec![
-                argument(tenant_id),
-                argument(name.to_owned()),
-                argument(value_type.to_owned()),
-                argument(unit.map(str::to_owned)),
-                argument(is_hot),
-            ],
-            value,
-        )?;
-        // No row: another session registered it at the same moment, and has committed.
-        if let Some(id) = created {
-            return Ok(id);
-        }
-    }
-}
-
-fn find_attribute(attributes: &str, tenant_id: i64, name: &str) -> Result<Option<(i32, String)>, Error> {
-    write(
+    let attributes = Installed::require()?.qualified(Table::Attributes);
+    // Looked up first: an attribute that exists costs no write, and is found on a standby as well.
+    let found = read(
         &format!("SELECT attribute_id, value_type FROM {attributes} WHERE tenant_id = $1 AND name = $2"),
         vec![argument(tenant_id), argument(name.to_owned())],
-        |rows| {
-            if rows.is_empty() {
-                return Ok(None);
-            }
-            let (id, value_type) = rows.first().get_two()?;
-            Ok(id.zip(value_type))
-        },
-    )
+        id_and_type,
+    )?;
+    let (id, registered) = match found {
+        Some(known) => known,
+        None => create_attribute(&attributes, tenant_id, name, value_type, unit, is_hot)?,
+    };
+    if registered == value_type {
+        return Ok(id);
+    }
+    let (name, wanted) = (name.to_owned(), value_type.to_owned());
+    Err(Error::TypeClash {
+        name,
+        tenant_id,
+        registered,
+        wanted,
+    })
+}
+
+/// The update that changes nothing gives back a row which another session, or this statement, made a moment ago.
+fn create_attribute(
+    attributes: &str,
+    tenant_id: i64,
+    name: &str,
+    value_type: &str,
+    unit: Option<&str>,
+    is_hot: bool,
+) -> Result<(i32, String), Error> {
+    xact::check_writable()?;
+    let created = write(
+        &format!(
+            "INSERT INTO {attributes} AS known (tenant_id, name, value_type, unit, is_hot) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (tenant_id, name) DO UPDATE SET name = known.name RETURNING attribute_id, value_type"
+        ),
+        vec![
+            argument(tenant_id),
+            argument(name.to_owned()),
+            argument(value_type.to_owned()),
+            argument(unit.map(str::to_owned)),
+            argument(is_hot),
+        ],
+        id_and_type,
+    )?;
+    created.ok_or_else(|| Error::NotRegistered(name.to_owned()))
+}
+
+fn id_and_type(rows: SpiTupleTable<'_>) -> Result<Option<(i32, String)>, Error> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let (id, value_type) = rows.first().get_two()?;
+    Ok(id.zip(value_type))
 }
 
 #[pg_extern]
@@ -107,28 +114,24 @@ fn register_entity(tenant_id: Option<i64>, external_id: Option<&str>) -> Result<
 fn get_or_create_entity(tenant_id: i64, external_id: &str) -> Result<i64, Error> {
     let entities = Installed::require()?.qualified(Table::Entities);
     let arguments = || vec![argument(tenant_id), argument(external_id.to_owned())];
-    loop {
-        let found: Option<i64> = write(
-            &format!("SELECT entity_id FROM {entities} WHERE tenant_id = $1 AND external_id = $2"),
-            arguments(),
-            value,
-        )?;
-        if let Some(id) = found {
-            return Ok(id);
-        }
-        xact::check_writable()?;
-        let created: Option<i64> = write(
-            &format!(
-                "INSERT INTO {entities} (tenant_id, external_id) VALUES ($1, $2)
-                 ON CONFLICT (tenant_id, external_id) DO NOTHING RETURNING entity_id"
-            ),
-            arguments(),
-            value,
-        )?;
-        if let Some(id) = created {
-            return Ok(id);
-        }
+    let found: Option<i64> = read(
+        &format!("SELECT entity_id FROM {entities} WHERE tenant_id = $1 AND external_id = $2"),
+        arguments(),
+        value,
+    )?;
+    if let Some(id) = found {
+        return Ok(id);
     }
+    xact::check_writable()?;
+    let created: Option<i64> = write(
+        &format!(
+            "INSERT INTO {entities} AS known (tenant_id, external_id) VALUES ($1, $2)
+             ON CONFLICT (tenant_id, external_id) DO UPDATE SET external_id = known.external_id RETURNING entity_id"
+        ),
+        arguments(),
+        value,
+    )?;
+    created.ok_or_else(|| Error::NotRegistered(external_id.to_owned()))
 }
 
 fn required<T>(argument_value: Option<T>, argument: &'static str) -> Result<T, Error> {
