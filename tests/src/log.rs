@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 const TAIL_LINES: usize = 120;
 
+/// Further lines of one entry begin with a tab; a statement of hundreds of lines would hide all else.
+const LINES_OF_ENTRY: usize = 8;
+
 /// A place in a server's log; what follows it was written later.
 #[derive(Clone, Debug)]
 pub struct LogMark {
@@ -56,7 +59,7 @@ impl LogMark {
             return;
         }
         let text = self.text();
-        let lines: Vec<&str> = text.lines().collect();
+        let lines = without_long_statements(&text);
         let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
         eprintln!("--- server log, last {} of {} lines ---", tail.len(), lines.len());
         for line in tail {
@@ -64,4 +67,13 @@ impl LogMark {
         }
         eprintln!("--- end of server log ---");
     }
+}
+
+fn without_long_statements(text: &str) -> Vec<&str> {
+    let mut continued = 0;
+    let short = |line: &&str| {
+        continued = if line.starts_with('\t') { continued + 1 } else { 0 };
+        continued < LINES_OF_ENTRY
+    };
+    text.lines().filter(short).collect()
 }

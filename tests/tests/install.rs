@@ -48,7 +48,7 @@ fn any_schema_name_will_do() {
         "größe",
         "select",
         "a.b; - %s",
-        "日本語 @extschema@",
+        "日本語 @x@",
         &longest,
     ] {
         let database = shared::database();
