@@ -51,7 +51,7 @@ pub fn flush_batch_rows() -> i64 {
     i64::from(FLUSH_BATCH_ROWS.get())
 }
 
-/// One: keeps up with far more than 100,000 readings a second; each further one costs a worker slot.
+/// One: keeps up with 100,000 readings a second; each further one costs a worker slot.
 pub fn flush_workers() -> usize {
     usize::try_from(FLUSH_WORKERS.get()).unwrap_or(1)
 }

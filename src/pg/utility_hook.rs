@@ -30,8 +30,24 @@ pub fn install(guarded: Guarded) {
     }
 }
 
+unsafe extern "C-unwind" {
+    // Not the binding of pgrx: that one catches errors and raises them anew, without their context and object names.
+    #[link_name = "standard_ProcessUtility"]
+    fn server_process_utility(
+        statement: *mut pg_sys::PlannedStmt,
+        text: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        parameters: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+
+/// Every utility statement of the cluster comes through here, and an error in it must reach the client as it is. So this
+/// function has no guard and nothing to drop: the server's error jumps right over it.
 #[allow(clippy::too_many_arguments)]
-#[pg_guard]
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
     text: *const c_char,
@@ -42,22 +58,10 @@ unsafe extern "C-unwind" fn process_utility(
     destination: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: the arguments come from the server and go on to it unchanged.
-    let go_on = || unsafe {
-        match PREVIOUS.get().copied().flatten() {
-            Some(previous) => pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                previous(
-                    statement,
-                    text,
-                    read_only_tree,
-                    context,
-                    parameters,
-                    environment,
-                    destination,
-                    completion,
-                )
-            }),
-            None => pg_sys::standard_ProcessUtility(
+    // SAFETY: the arguments come from the server and go on to it unchanged; a statement has a valid node.
+    unsafe {
+        if needs_empty_database((*statement).utilityStmt) {
+            guarded_process_utility(
                 statement,
                 text,
                 read_only_tree,
@@ -66,8 +70,76 @@ unsafe extern "C-unwind" fn process_utility(
                 environment,
                 destination,
                 completion,
-            ),
+            );
+        } else {
+            let next = PREVIOUS
+                .get()
+                .copied()
+                .flatten()
+                .unwrap_or(server_process_utility);
+            next(
+                statement,
+                text,
+                read_only_tree,
+                context,
+                parameters,
+                environment,
+                destination,
+                completion,
+            );
         }
+    }
+}
+
+/// Only looks at the statement itself, so that it costs others next to nothing.
+///
+/// # Safety
+/// `node` must be a valid node.
+unsafe fn needs_empty_database(node: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: a node is of the struct that its tag says.
+    unsafe {
+        match (*node).type_ {
+            T_DropdbStmt | T_AlterDatabaseStmt | T_CreatedbStmt => true,
+            T_RenameStmt => {
+                (*node.cast::<pg_sys::RenameStmt>()).renameType == pg_sys::ObjectType::OBJECT_DATABASE
+            }
+            _ => false,
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+#[pg_guard]
+unsafe extern "C-unwind" fn guarded_process_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    text: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    let next = PREVIOUS
+        .get()
+        .copied()
+        .flatten()
+        .unwrap_or(server_process_utility);
+    // SAFETY: the arguments come from the server and go on to it unchanged.
+    let go_on = || unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            next(
+                statement,
+                text,
+                read_only_tree,
+                context,
+                parameters,
+                environment,
+                destination,
+                completion,
+            )
+        })
     };
     // SAFETY: the server passes a valid statement.
     let affected = unsafe { affected_database((*statement).utilityStmt) };
@@ -92,13 +164,7 @@ unsafe fn affected_database(node: *mut pg_sys::Node) -> Option<u32> {
     unsafe {
         let name = match (*node).type_ {
             pg_sys::NodeTag::T_DropdbStmt => (*node.cast::<pg_sys::DropdbStmt>()).dbname,
-            pg_sys::NodeTag::T_RenameStmt => {
-                let rename = node.cast::<pg_sys::RenameStmt>();
-                if (*rename).renameType != pg_sys::ObjectType::OBJECT_DATABASE {
-                    return None;
-                }
-                (*rename).subname
-            }
+            pg_sys::NodeTag::T_RenameStmt => (*node.cast::<pg_sys::RenameStmt>()).subname,
             pg_sys::NodeTag::T_AlterDatabaseStmt => {
                 let alter = node.cast::<pg_sys::AlterDatabaseStmt>();
                 option((*alter).options, c"tablespace")?;

@@ -11,33 +11,53 @@ pub struct DataTable {
     pub columns: &'static [(&'static str, &'static str)],
 }
 
-/// What watches over a table: a trigger function, or a trigger.
-pub struct Guard {
-    /// The function, where the script makes one; None for a script that is only run with its table.
-    function: Option<&'static str>,
-    pub script: &'static str,
+/// What watches over a table: a trigger, or a trigger function that several tables share.
+pub enum Guard {
+    Function {
+        name: &'static str,
+        script: &'static str,
+    },
+    Trigger {
+        name: &'static str,
+        script: &'static str,
+    },
 }
 
 impl Guard {
-    /// A function of an earlier installation stays as it is.
-    pub fn exists(&self, installed: &Installed) -> Result<bool, Error> {
-        let Some(name) = self.function else {
-            return Ok(false);
+    pub fn script(&self) -> &'static str {
+        match self {
+            Guard::Function { script, .. } | Guard::Trigger { script, .. } => script,
+        }
+    }
+
+    pub fn exists(&self, installed: &Installed, table: Table) -> Result<bool, Error> {
+        let found: Option<bool> = match self {
+            Guard::Function { name, .. } => read(
+                "SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                                WHERE n.nspname = $1 AND p.proname = $2)",
+                vec![argument(installed.schema.clone()), argument(*name)],
+                value,
+            )?,
+            Guard::Trigger { name, .. } => read(
+                "SELECT EXISTS (SELECT FROM pg_trigger t
+                                    JOIN pg_class c ON c.oid = t.tgrelid
+                                    JOIN pg_namespace n ON n.oid = c.relnamespace
+                                WHERE n.nspname = $1 AND c.relname = $2 AND t.tgname = $3)",
+                vec![
+                    argument(installed.schema.clone()),
+                    argument(table.name()),
+                    argument(*name),
+                ],
+                value,
+            )?,
         };
-        let found: Option<bool> = read(
-            "SELECT EXISTS (SELECT FROM pg_proc p
-                 JOIN pg_namespace n ON n.oid = p.pronamespace
-                 WHERE n.nspname = $1 AND p.proname = $2)",
-            vec![argument(installed.schema.clone()), argument(name)],
-            value,
-        )?;
         Ok(found.unwrap_or(false))
     }
 }
 
-const STAGING_GUARD: Guard = Guard {
-    function: Some("staging_refuses_change"),
-    script: include_str!("../../sql/setup/staging_guard.sql"),
+const STAGING_FUNCTION: Guard = Guard::Function {
+    name: "staging_refuses_change",
+    script: include_str!("../../sql/setup/staging_guard_function.sql"),
 };
 
 const READING: &[(&str, &str)] = &[
@@ -55,10 +75,16 @@ pub const DATA_TABLES: &[DataTable] = &[
     DataTable {
         table: Table::Attributes,
         create: include_str!("../../sql/setup/attributes.sql"),
-        guards: &[Guard {
-            function: None,
-            script: include_str!("../../sql/setup/attributes_guard.sql"),
-        }],
+        guards: &[
+            Guard::Function {
+                name: "attribute_keeps_identity",
+                script: include_str!("../../sql/setup/attributes_guard_function.sql"),
+            },
+            Guard::Trigger {
+                name: "attribute_keeps_identity",
+                script: include_str!("../../sql/setup/attributes_guard.sql"),
+            },
+        ],
         columns: &[
             ("attribute_id", "integer"),
             ("tenant_id", "bigint"),
@@ -83,9 +109,9 @@ pub const DATA_TABLES: &[DataTable] = &[
         table: Table::Ingest,
         create: include_str!("../../sql/setup/entity_values_ingest.sql"),
         guards: &[
-            STAGING_GUARD,
-            Guard {
-                function: None,
+            STAGING_FUNCTION,
+            Guard::Trigger {
+                name: "staging_refuses_change",
                 script: include_str!("../../sql/setup/entity_values_ingest_guard.sql"),
             },
         ],
@@ -95,9 +121,9 @@ pub const DATA_TABLES: &[DataTable] = &[
         table: Table::IngestDurable,
         create: include_str!("../../sql/setup/entity_values_ingest_durable.sql"),
         guards: &[
-            STAGING_GUARD,
-            Guard {
-                function: None,
+            STAGING_FUNCTION,
+            Guard::Trigger {
+                name: "staging_refuses_change",
                 script: include_str!("../../sql/setup/entity_values_ingest_durable_guard.sql"),
             },
         ],

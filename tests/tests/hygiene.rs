@@ -74,3 +74,20 @@ fn group_roles_are_no_more_than_groups() {
            AND (rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)",
     );
 }
+
+/// A library that is preloaded hooks into every utility statement of the cluster; errors must come through unharmed.
+#[test]
+fn errors_of_other_peoples_statements_keep_their_context() {
+    let database = shared::database_with_workers();
+    let mut session = database.connect();
+    session.exec("CREATE TABLE strict (n integer CONSTRAINT positive CHECK (n > 0))");
+    let failure = session
+        .client()
+        .batch_execute("DO $$ BEGIN INSERT INTO strict VALUES (-1); END $$")
+        .expect_err("the constraint refuses the row");
+    let error = failure.as_db_error().expect("an error of the server");
+    assert_eq!(error.constraint(), Some("positive"), "{error:?}");
+    assert_eq!(error.table(), Some("strict"), "{error:?}");
+    let context = error.where_().unwrap_or_default();
+    assert!(context.contains("inline_code_block"), "{error:?}");
+}

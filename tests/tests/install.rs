@@ -200,6 +200,19 @@ fn a_dropped_table_is_made_again_by_setup() {
 }
 
 #[test]
+fn a_dropped_trigger_comes_back_by_setup() {
+    let database = shared::database();
+    let mut session = database.install();
+    let triggers = "SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2";
+    let before = session.rows(triggers);
+    assert_eq!(before.len(), 3, "{before:?}");
+    session.exec("DROP TRIGGER staging_refuses_change ON entity_values_ingest_durable");
+    session.exec("DROP FUNCTION attribute_keeps_identity() CASCADE");
+    session.exec("SELECT setup()");
+    assert_eq!(session.rows(triggers), before);
+}
+
+#[test]
 fn attributes_are_registered_by_insert_or_by_function() {
     let database = shared::database();
     let mut session = database.install();
