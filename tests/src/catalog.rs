@@ -16,6 +16,11 @@ pub fn objects_with_all_partitions(session: &mut Session, schema: &str) -> Vec<S
     describe(session, schema, "true")
 }
 
+/// Without what is written differently once it went through a dump: nested conditions come back flat.
+pub fn as_dumped(lines: &[String]) -> Vec<String> {
+    lines.iter().map(|line| line.replace(['(', ')'], "")).collect()
+}
+
 fn describe(session: &mut Session, schema: &str, which: &str) -> Vec<String> {
     // Definitions are printed with names qualified by what is not on the search_path.
     let path = session.text("SHOW search_path");
@@ -24,6 +29,7 @@ fn describe(session: &mut Session, schema: &str, which: &str) -> Vec<String> {
     for query in OBJECT_QUERIES {
         lines.extend(session.column(&in_schema(query, schema).replace("$WHICH", which)));
     }
+    lines.extend(session.column(&in_schema(PRIVILEGES, schema)));
     session.exec(&format!("SET search_path = {path}"));
     normalise(lines, schema)
 }
@@ -101,7 +107,7 @@ const OBJECT_QUERIES: &[&str] = &[
                 'storage', a.attstorage, a.attcompression, 'options',
                 -- Recent minor releases stamp each column with a version of its own, which no two tables share.
                 (SELECT array_agg(o ORDER BY o) FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg\\_attver=%'),
-                'default', pg_get_expr(d.adbin, d.adrelid), 'comment', col_description(c.oid, a.attnum))
+                'statistics', nullif(a.attstattarget, -1), 'default', pg_get_expr(d.adbin, d.adrelid), 'comment', col_description(c.oid, a.attnum))
          FROM ",
         relations!(),
         " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -139,6 +145,8 @@ const OBJECT_QUERIES: &[&str] = &[
         " JOIN pg_policy y ON y.polrelid = c.oid
          WHERE $WHICH"
     ),
+    "SELECT concat_ws(' ', 'statistics', pg_get_statisticsobjdef(x.oid))
+     FROM pg_statistic_ext x JOIN pg_namespace n ON n.oid = x.stxnamespace AND n.nspname = $SCHEMA",
     "SELECT concat_ws(' ', 'view', v.viewname, v.definition) FROM pg_views v WHERE v.schemaname = $SCHEMA",
     "SELECT concat_ws(' ', 'sequence', s.sequencename, s.data_type, s.start_value, s.increment_by, s.cycle,
             s.cache_size)

@@ -99,7 +99,6 @@ impl Builder {
         set("listen_addresses", "");
         set("shared_buffers", "32MB");
         set("log_line_prefix", "%m [%p] %b %e %q%u@%d ");
-        set("log_statement", "ddl");
         set("log_checkpoints", "off");
         // The default of 8 does not carry workers for the databases of several tests at once.
         set("max_worker_processes", "40");
@@ -336,6 +335,26 @@ impl Cluster {
         // Some programs leave files where they run.
         command.args(arguments).current_dir(self.scratch_dir());
         psql::run(command, input)
+    }
+
+    /// Runs pg_upgrade from a stopped cluster of an older major into this one, which was never started.
+    pub fn upgrade_from(&self, old: &Cluster) {
+        let [old_bin, new_bin] = [&old.installation, &self.installation].map(|from| from.bindir().to_owned());
+        let arguments = [
+            ("--old-bindir", old_bin),
+            ("--new-bindir", new_bin),
+            ("--old-datadir", old.data_dir()),
+            ("--new-datadir", self.data_dir()),
+            ("--socketdir", self.dir.socket_dir().to_owned()),
+        ];
+        let mut command = account::command(&self.installation.program("pg_upgrade"));
+        for (name, value) in arguments {
+            command.arg(name).arg(value);
+        }
+        command
+            .args(["--username", "postgres"])
+            .current_dir(self.scratch_dir());
+        psql::run(command, "").success();
     }
 
     // --- log

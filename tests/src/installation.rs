@@ -64,6 +64,10 @@ impl Installation {
             .unwrap_or_else(|_| panic!("no major version in {:?}", self.version))
     }
 
+    pub fn bindir(&self) -> &Path {
+        &self.bindir
+    }
+
     pub fn program(&self, name: &str) -> PathBuf {
         self.bindir.join(name)
     }

@@ -1,5 +1,7 @@
 //! The server's log: for assertions, and for the reader of a failing test.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,11 @@ const TAIL_LINES: usize = 120;
 
 /// Further lines of one entry begin with a tab; a statement of hundreds of lines would hide all else.
 const LINES_OF_ENTRY: usize = 8;
+
+thread_local! {
+    /// Logs that this test has printed: several handles of one server are dropped when it fails.
+    static SHOWN: RefCell<HashSet<PathBuf>> = RefCell::default();
+}
 
 /// A place in a server's log; what follows it was written later.
 #[derive(Clone, Debug)]
@@ -55,7 +62,8 @@ impl LogMark {
 
     /// To be called when dropping what a test used: a failing test shows what the server had to say.
     pub(crate) fn print_if_panicking(&self) {
-        if !std::thread::panicking() {
+        let first_time = || SHOWN.with_borrow_mut(|shown| shown.insert(self.path.clone()));
+        if !std::thread::panicking() || !first_time() {
             return;
         }
         let text = self.text();
