@@ -25,9 +25,9 @@ impl Cluster {
 
     /// Waits until this standby has replayed what the primary has written so far.
     pub fn catch_up_with(&self, primary: &Cluster) {
-        let target = primary
-            .connect("postgres")
-            .text("SELECT pg_current_wal_insert_lsn()");
+        // A record of its own, flushed by its commit: the insert position may lie behind a page header not yet written.
+        let record = "SELECT pg_logical_emit_message(true, 'catch up', '')";
+        let target = primary.connect("postgres").text(record);
         let mut session = self.connect("postgres");
         let reached = format!("SELECT pg_last_wal_replay_lsn() >= '{target}', pg_last_wal_replay_lsn()");
         eventually(SOON, &format!("the standby replays {target}"), || {
