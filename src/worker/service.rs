@@ -50,7 +50,9 @@ pub fn run(database: u32, role: Role) {
     activity::set_application_name("pg_telemetry");
 
     if role == Role::Probe {
-        probe(database);
+        if probe(database) {
+            call_it_done(database, role);
+        }
         return;
     }
     let mut service = Service::new(database, role);
@@ -59,6 +61,7 @@ pub fn run(database: u32, role: Role) {
         Err(failure) => return service.record_failure(0, Duration::ZERO, &failure, Duration::ZERO),
     }
     service.live();
+    call_it_done(database, role);
 }
 
 /// False when another process has this place, or the database is held for DROP and the like.
@@ -86,8 +89,16 @@ unsafe extern "C-unwind" fn leave_place(_code: i32, _argument: pg_sys::Datum) {
     });
 }
 
-/// Tells the launcher whether the extension is in this database.
-fn probe(database: u32) {
+/// Tells the launcher that this process does not end by a fault, so that the next one in its place need not wait.
+fn call_it_done(database: u32, role: Role) {
+    shmem::change_database(database, |known| {
+        let place = &mut known.workers[role.index()];
+        place.done = place.pid == process::my_pid();
+    });
+}
+
+/// Tells the launcher whether the extension is in this database; false when it could not look.
+fn probe(database: u32) -> bool {
     let notices = notices(database);
     match xact::attempt(Duration::from_secs(10), || Ok(lock::extension_oid())) {
         Ok(found) => {
@@ -97,8 +108,12 @@ fn probe(database: u32) {
                 Presence::Absent
             };
             shmem::change(|board| board.saw(database, notices, presence));
+            true
         }
-        Err(failure) => log!("pg_telemetry probe: {} ({})", failure.message, failure.sqlstate),
+        Err(failure) => {
+            log!("pg_telemetry probe: {} ({})", failure.message, failure.sqlstate);
+            false
+        }
     }
 }
 
