@@ -65,20 +65,22 @@ fn make_or_adopt(installed: &Installed) -> Result<Vec<Row>, Error> {
 
 fn table_row(installed: &Installed, table: &DataTable) -> Result<Row, Error> {
     let name = installed.qualified(table.table);
-    if installed.table_oid(table.table)?.is_some() {
+    let adopted = installed.table_oid(table.table)?.is_some();
+    if adopted {
         check_adoptable(installed, table, &name)?;
-        return Ok((name, "adopted".into()));
+    } else {
+        run_script(installed, table.create)?;
+        if table.table == Table::Projection {
+            create_leaves(installed)?;
+        }
     }
-    run_script(installed, table.create)?;
-    if table.table == Table::Projection {
-        create_leaves(installed)?;
-    }
+    // For an adopted table as well: workers wait for its triggers.
     for guard in table.guards {
-        if !guard.exists(installed)? {
+        if !guard.exists(installed, table.table)? {
             run_script(installed, guard.script)?;
         }
     }
-    Ok((name, "created".into()))
+    Ok((name, if adopted { "adopted" } else { "created" }.into()))
 }
 
 /// A table of an earlier installation has our owner and our columns, whatever else users added to it.

@@ -11,34 +11,61 @@ pub struct DataTable {
     pub columns: &'static [(&'static str, &'static str)],
 }
 
-/// What watches over a table: a trigger function, or a trigger.
+/// What watches over a table.
 pub struct Guard {
-    /// The function, where the script makes one; None for a script that is only run with its table.
-    function: Option<&'static str>,
+    kind: GuardKind,
+    name: &'static str,
     pub script: &'static str,
 }
 
+enum GuardKind {
+    /// The function of a trigger. It outlives its table, and one of an earlier installation stays as it is.
+    Function,
+    Trigger,
+}
+
 impl Guard {
-    /// A function of an earlier installation stays as it is.
-    pub fn exists(&self, installed: &Installed) -> Result<bool, Error> {
-        let Some(name) = self.function else {
-            return Ok(false);
+    const fn function(name: &'static str, script: &'static str) -> Self {
+        Guard {
+            kind: GuardKind::Function,
+            name,
+            script,
+        }
+    }
+
+    const fn trigger(name: &'static str, script: &'static str) -> Self {
+        Guard {
+            kind: GuardKind::Trigger,
+            name,
+            script,
+        }
+    }
+
+    pub fn exists(&self, installed: &Installed, table: Table) -> Result<bool, Error> {
+        let mut arguments = vec![argument(installed.schema.clone()), argument(self.name)];
+        let query = match self.kind {
+            GuardKind::Function => {
+                "SELECT EXISTS (SELECT FROM pg_proc p
+                     JOIN pg_namespace n ON n.oid = p.pronamespace
+                     WHERE n.nspname = $1 AND p.proname = $2)"
+            }
+            GuardKind::Trigger => {
+                arguments.push(argument(table.name()));
+                "SELECT EXISTS (SELECT FROM pg_trigger t
+                     JOIN pg_class c ON c.oid = t.tgrelid
+                     JOIN pg_namespace n ON n.oid = c.relnamespace
+                     WHERE n.nspname = $1 AND t.tgname = $2 AND c.relname = $3)"
+            }
         };
-        let found: Option<bool> = read(
-            "SELECT EXISTS (SELECT FROM pg_proc p
-                 JOIN pg_namespace n ON n.oid = p.pronamespace
-                 WHERE n.nspname = $1 AND p.proname = $2)",
-            vec![argument(installed.schema.clone()), argument(name)],
-            value,
-        )?;
+        let found: Option<bool> = read(query, arguments, value)?;
         Ok(found.unwrap_or(false))
     }
 }
 
-const STAGING_GUARD: Guard = Guard {
-    function: Some("staging_refuses_change"),
-    script: include_str!("../../sql/setup/staging_guard.sql"),
-};
+const STAGING_FUNCTION: Guard = Guard::function(
+    "staging_refuses_change",
+    include_str!("../../sql/setup/staging_guard.sql"),
+);
 
 const READING: &[(&str, &str)] = &[
     ("tenant_id", "bigint"),
@@ -55,10 +82,16 @@ pub const DATA_TABLES: &[DataTable] = &[
     DataTable {
         table: Table::Attributes,
         create: include_str!("../../sql/setup/attributes.sql"),
-        guards: &[Guard {
-            function: None,
-            script: include_str!("../../sql/setup/attributes_guard.sql"),
-        }],
+        guards: &[
+            Guard::function(
+                "attribute_keeps_identity",
+                include_str!("../../sql/setup/attribute_keeps_identity.sql"),
+            ),
+            Guard::trigger(
+                "attribute_keeps_identity",
+                include_str!("../../sql/setup/attributes_guard.sql"),
+            ),
+        ],
         columns: &[
             ("attribute_id", "integer"),
             ("tenant_id", "bigint"),
@@ -83,11 +116,11 @@ pub const DATA_TABLES: &[DataTable] = &[
         table: Table::Ingest,
         create: include_str!("../../sql/setup/entity_values_ingest.sql"),
         guards: &[
-            STAGING_GUARD,
-            Guard {
-                function: None,
-                script: include_str!("../../sql/setup/entity_values_ingest_guard.sql"),
-            },
+            STAGING_FUNCTION,
+            Guard::trigger(
+                "staging_refuses_change",
+                include_str!("../../sql/setup/entity_values_ingest_guard.sql"),
+            ),
         ],
         columns: READING,
     },
@@ -95,11 +128,11 @@ pub const DATA_TABLES: &[DataTable] = &[
         table: Table::IngestDurable,
         create: include_str!("../../sql/setup/entity_values_ingest_durable.sql"),
         guards: &[
-            STAGING_GUARD,
-            Guard {
-                function: None,
-                script: include_str!("../../sql/setup/entity_values_ingest_durable_guard.sql"),
-            },
+            STAGING_FUNCTION,
+            Guard::trigger(
+                "staging_refuses_change",
+                include_str!("../../sql/setup/entity_values_ingest_durable_guard.sql"),
+            ),
         ],
         columns: READING,
     },
