@@ -38,7 +38,7 @@ const SESSIONS_LEAVE: Duration = Duration::from_millis(250);
 
 pub fn run(database: u32, role: Role) {
     signals::install(match role {
-        Role::Flusher(_) => signals::Stop::InItsOwnWay,
+        Role::Flusher(_) | Role::Keeper => signals::Stop::InItsOwnWay,
         _ => signals::Stop::AtOnce,
     });
     if !take_place(database, role) {
@@ -167,7 +167,9 @@ impl Service {
                 self.take_new_settings();
             }
             if signals::stop_requested() {
-                self.last_flush();
+                if matches!(self.role, Role::Flusher(_)) {
+                    self.last_flush();
+                }
                 return;
             }
             let go_on = match self.role {
@@ -182,7 +184,8 @@ impl Service {
         }
     }
 
-    /// Whether there is something to serve. The launcher starts a worker again when that changes.
+    /// Whether there is something to serve, and this process is the one that serves it: two that started at the same moment
+    /// may both have taken the place. The launcher starts a worker again when that changes.
     fn may_go_on(&self) -> bool {
         let wanted = match self.role {
             Role::Flusher(number) => usize::from(number) < guc::flush_workers(),
@@ -192,6 +195,7 @@ impl Service {
         let serving = shmem::look(|board| {
             board
                 .database(self.database)
+                .filter(|known| known.workers[self.role.index()].pid == process::my_pid())
                 .is_some_and(|known| known.presence != Presence::Absent && !hold::is_held(known))
         });
         wanted && guc::background_workers() && serving == Some(true)
@@ -358,6 +362,8 @@ impl Service {
     /// On the way down: what is staged reaches facts, so that a planned stop or switchover loses nothing. New rows may come
     /// as long as there are sessions.
     fn last_flush(&mut self) {
+        // The cancel that came with the signal was for what ran before.
+        signals::absorb_interrupts();
         let limit = guc::shutdown_flush();
         let start = Instant::now();
         let held =
