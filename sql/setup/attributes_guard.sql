@@ -1,4 +1,3 @@
--- What readings and documents refer to stays as it is.
 CREATE TRIGGER attribute_keeps_identity BEFORE UPDATE ON @extschema@.attributes
     FOR EACH ROW
     WHEN ((OLD.attribute_id, OLD.tenant_id, OLD.name, OLD.value_type)

@@ -37,7 +37,7 @@ pub fn run(statement: &str, limit: Duration) -> Result<(), Failure> {
         }))
         .catch_others(|caught| {
             timeout::stop();
-            pg_sys::AbortCurrentTransaction();
+            pg_sys::AbortOutOfAnyTransaction();
             Err(Failure::from(caught))
         })
         .execute();

@@ -31,7 +31,8 @@ pub fn install(guarded: Guarded) {
 }
 
 unsafe extern "C-unwind" {
-    // Not the binding of pgrx: that one catches errors and raises them anew, without their context and object names.
+    // pgrx wraps a function of this name in a guard, which rebuilds every error that passes: without its position, its
+    // context and the names of table and constraint. Clients need those, of all statements of the whole server.
     #[link_name = "standard_ProcessUtility"]
     fn server_process_utility(
         statement: *mut pg_sys::PlannedStmt,
@@ -45,9 +46,20 @@ unsafe extern "C-unwind" {
     );
 }
 
-/// Every utility statement of the cluster comes through here, and an error in it must reach the client as it is. So this
-/// function has no guard and nothing to drop: the server's error jumps right over it.
-#[allow(clippy::too_many_arguments)]
+/// The arguments of a hook, as they go on to the next.
+#[derive(Clone, Copy)]
+struct Call {
+    statement: *mut pg_sys::PlannedStmt,
+    text: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+}
+
+/// No guard here: an error of the server jumps over this frame, in which there is nothing to drop.
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
     text: *const c_char,
@@ -58,44 +70,71 @@ unsafe extern "C-unwind" fn process_utility(
     destination: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: the arguments come from the server and go on to it unchanged; a statement has a valid node.
+    let call = Call {
+        statement,
+        text,
+        read_only_tree,
+        context,
+        parameters,
+        environment,
+        destination,
+        completion,
+    };
+    // SAFETY: the server passes a valid statement; the arguments go on unchanged.
     unsafe {
-        if needs_empty_database((*statement).utilityStmt) {
-            guarded_process_utility(
-                statement,
-                text,
-                read_only_tree,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            );
+        if may_concern_a_database((*statement).utilityStmt) {
+            guarded(&call);
         } else {
-            let next = PREVIOUS
-                .get()
-                .copied()
-                .flatten()
-                .unwrap_or(server_process_utility);
-            next(
-                statement,
-                text,
-                read_only_tree,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            );
+            go_on(&call);
         }
     }
 }
 
-/// Only looks at the statement itself, so that it costs others next to nothing.
-///
+/// # Safety
+/// The arguments must be those of a call of the hook. Nothing that must be dropped may be on the stack of the caller, or a
+/// guard between.
+unsafe fn go_on(call: &Call) {
+    let next = match PREVIOUS.get() {
+        Some(Some(previous)) => *previous,
+        _ => server_process_utility,
+    };
+    // SAFETY: promised by the caller.
+    unsafe {
+        next(
+            call.statement,
+            call.text,
+            call.read_only_tree,
+            call.context,
+            call.parameters,
+            call.environment,
+            call.destination,
+            call.completion,
+        )
+    }
+}
+
+/// # Safety
+/// The arguments must be those of a call of the hook.
+#[pg_guard]
+unsafe extern "C-unwind" fn guarded(call: &Call) {
+    // SAFETY: promised by the caller; the guard turns a jump into an unwinding.
+    let go_on = || unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| go_on(call)) };
+    // SAFETY: promised by the caller.
+    let affected = unsafe { affected_database((*call.statement).utilityStmt) };
+    match (affected, GUARDED.get()) {
+        (Some(database), Some(guarded)) => PgTryBuilder::new(AssertUnwindSafe(|| {
+            (guarded.before)(database);
+            go_on();
+        }))
+        .finally(move || (guarded.after)(database))
+        .execute(),
+        _ => go_on(),
+    }
+}
+
 /// # Safety
 /// `node` must be a valid node.
-unsafe fn needs_empty_database(node: *mut pg_sys::Node) -> bool {
+unsafe fn may_concern_a_database(node: *mut pg_sys::Node) -> bool {
     use pg_sys::NodeTag::*;
     // SAFETY: a node is of the struct that its tag says.
     unsafe {
@@ -109,56 +148,11 @@ unsafe fn needs_empty_database(node: *mut pg_sys::Node) -> bool {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-#[pg_guard]
-unsafe extern "C-unwind" fn guarded_process_utility(
-    statement: *mut pg_sys::PlannedStmt,
-    text: *const c_char,
-    read_only_tree: bool,
-    context: pg_sys::ProcessUtilityContext::Type,
-    parameters: pg_sys::ParamListInfo,
-    environment: *mut pg_sys::QueryEnvironment,
-    destination: *mut pg_sys::DestReceiver,
-    completion: *mut pg_sys::QueryCompletion,
-) {
-    let next = PREVIOUS
-        .get()
-        .copied()
-        .flatten()
-        .unwrap_or(server_process_utility);
-    // SAFETY: the arguments come from the server and go on to it unchanged.
-    let go_on = || unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| {
-            next(
-                statement,
-                text,
-                read_only_tree,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            )
-        })
-    };
-    // SAFETY: the server passes a valid statement.
-    let affected = unsafe { affected_database((*statement).utilityStmt) };
-    match (affected, GUARDED.get()) {
-        (Some(database), Some(guarded)) => PgTryBuilder::new(AssertUnwindSafe(|| {
-            (guarded.before)(database);
-            go_on();
-        }))
-        .finally(move || (guarded.after)(database))
-        .execute(),
-        _ => go_on(),
-    }
-}
-
 /// The database that must be left by everybody for this statement; None for all other statements, and when the user may
 /// not do it anyway: nobody shall stop workers by a statement that fails.
 ///
 /// # Safety
-/// `node` must be a valid node.
+/// `node` must be a valid node that may concern a database.
 unsafe fn affected_database(node: *mut pg_sys::Node) -> Option<u32> {
     // SAFETY: a node is of the struct that its tag says.
     unsafe {

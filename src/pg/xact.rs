@@ -95,12 +95,13 @@ pub fn with_snapshot<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Er
 
 fn abort() {
     timeout::stop();
-    // SAFETY: allowed in every state of a transaction; cleans up snapshots, locks and buffers.
-    unsafe { pg_sys::AbortCurrentTransaction() }
+    // SAFETY: allowed in every state of a transaction; cleans up snapshots, locks and buffers. Out of any: an error inside a
+    // subtransaction would otherwise end that one only, and leave the worker in an aborted transaction.
+    unsafe { pg_sys::AbortOutOfAnyTransaction() }
 }
 
-/// Runs `body` in a subtransaction: its error undoes its own work and comes out as a value. An interrupt is no such error:
-/// it goes on upwards.
+/// Runs `body` in a subtransaction: its error undoes its own work and comes out as a value. An interrupt undoes it as well
+/// and goes on upwards.
 pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
     // SAFETY: the pair of calls below restores what it saved, as the server's own procedural languages do.
     let (context, owner) = unsafe {
@@ -134,10 +135,11 @@ pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, F
             &caught,
             CaughtError::PostgresError(report) if report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
         );
+        // Left in either case: a session whose error comes up inside a subtransaction cannot end its transaction.
+        leave(false);
         if interrupted {
             caught.rethrow();
         }
-        leave(false);
         Err(Failure::from(caught))
     })
     .execute()

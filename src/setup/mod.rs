@@ -74,10 +74,10 @@ fn table_row(installed: &Installed, table: &DataTable) -> Result<Row, Error> {
             create_leaves(installed)?;
         }
     }
-    // One that somebody dropped comes back: without it workers would wait, as if a restore were still to bring it.
+    // For an adopted table as well: workers wait for its triggers.
     for guard in table.guards {
         if !guard.exists(installed, table.table)? {
-            run_script(installed, guard.script())?;
+            run_script(installed, guard.script)?;
         }
     }
     Ok((name, if adopted { "adopted" } else { "created" }.into()))

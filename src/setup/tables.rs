@@ -11,54 +11,61 @@ pub struct DataTable {
     pub columns: &'static [(&'static str, &'static str)],
 }
 
-/// What watches over a table: a trigger, or a trigger function that several tables share.
-pub enum Guard {
-    Function {
-        name: &'static str,
-        script: &'static str,
-    },
-    Trigger {
-        name: &'static str,
-        script: &'static str,
-    },
+/// What watches over a table.
+pub struct Guard {
+    kind: GuardKind,
+    name: &'static str,
+    pub script: &'static str,
+}
+
+enum GuardKind {
+    /// The function of a trigger. It outlives its table, and one of an earlier installation stays as it is.
+    Function,
+    Trigger,
 }
 
 impl Guard {
-    pub fn script(&self) -> &'static str {
-        match self {
-            Guard::Function { script, .. } | Guard::Trigger { script, .. } => script,
+    const fn function(name: &'static str, script: &'static str) -> Self {
+        Guard {
+            kind: GuardKind::Function,
+            name,
+            script,
+        }
+    }
+
+    const fn trigger(name: &'static str, script: &'static str) -> Self {
+        Guard {
+            kind: GuardKind::Trigger,
+            name,
+            script,
         }
     }
 
     pub fn exists(&self, installed: &Installed, table: Table) -> Result<bool, Error> {
-        let found: Option<bool> = match self {
-            Guard::Function { name, .. } => read(
-                "SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-                                WHERE n.nspname = $1 AND p.proname = $2)",
-                vec![argument(installed.schema.clone()), argument(*name)],
-                value,
-            )?,
-            Guard::Trigger { name, .. } => read(
+        let mut arguments = vec![argument(installed.schema.clone()), argument(self.name)];
+        let query = match self.kind {
+            GuardKind::Function => {
+                "SELECT EXISTS (SELECT FROM pg_proc p
+                     JOIN pg_namespace n ON n.oid = p.pronamespace
+                     WHERE n.nspname = $1 AND p.proname = $2)"
+            }
+            GuardKind::Trigger => {
+                arguments.push(argument(table.name()));
                 "SELECT EXISTS (SELECT FROM pg_trigger t
-                                    JOIN pg_class c ON c.oid = t.tgrelid
-                                    JOIN pg_namespace n ON n.oid = c.relnamespace
-                                WHERE n.nspname = $1 AND c.relname = $2 AND t.tgname = $3)",
-                vec![
-                    argument(installed.schema.clone()),
-                    argument(table.name()),
-                    argument(*name),
-                ],
-                value,
-            )?,
+                     JOIN pg_class c ON c.oid = t.tgrelid
+                     JOIN pg_namespace n ON n.oid = c.relnamespace
+                     WHERE n.nspname = $1 AND t.tgname = $2 AND c.relname = $3)"
+            }
         };
+        let found: Option<bool> = read(query, arguments, value)?;
         Ok(found.unwrap_or(false))
     }
 }
 
-const STAGING_FUNCTION: Guard = Guard::Function {
-    name: "staging_refuses_change",
-    script: include_str!("../../sql/setup/staging_guard_function.sql"),
-};
+const STAGING_FUNCTION: Guard = Guard::function(
+    "staging_refuses_change",
+    include_str!("../../sql/setup/staging_refuses_change.sql"),
+);
 
 const READING: &[(&str, &str)] = &[
     ("tenant_id", "bigint"),
@@ -76,14 +83,14 @@ pub const DATA_TABLES: &[DataTable] = &[
         table: Table::Attributes,
         create: include_str!("../../sql/setup/attributes.sql"),
         guards: &[
-            Guard::Function {
-                name: "attribute_keeps_identity",
-                script: include_str!("../../sql/setup/attributes_guard_function.sql"),
-            },
-            Guard::Trigger {
-                name: "attribute_keeps_identity",
-                script: include_str!("../../sql/setup/attributes_guard.sql"),
-            },
+            Guard::function(
+                "attribute_keeps_identity",
+                include_str!("../../sql/setup/attribute_keeps_identity.sql"),
+            ),
+            Guard::trigger(
+                "attribute_keeps_identity",
+                include_str!("../../sql/setup/attributes_guard.sql"),
+            ),
         ],
         columns: &[
             ("attribute_id", "integer"),
@@ -110,10 +117,10 @@ pub const DATA_TABLES: &[DataTable] = &[
         create: include_str!("../../sql/setup/entity_values_ingest.sql"),
         guards: &[
             STAGING_FUNCTION,
-            Guard::Trigger {
-                name: "staging_refuses_change",
-                script: include_str!("../../sql/setup/entity_values_ingest_guard.sql"),
-            },
+            Guard::trigger(
+                "staging_refuses_change",
+                include_str!("../../sql/setup/entity_values_ingest_guard.sql"),
+            ),
         ],
         columns: READING,
     },
@@ -122,10 +129,10 @@ pub const DATA_TABLES: &[DataTable] = &[
         create: include_str!("../../sql/setup/entity_values_ingest_durable.sql"),
         guards: &[
             STAGING_FUNCTION,
-            Guard::Trigger {
-                name: "staging_refuses_change",
-                script: include_str!("../../sql/setup/entity_values_ingest_durable_guard.sql"),
-            },
+            Guard::trigger(
+                "staging_refuses_change",
+                include_str!("../../sql/setup/entity_values_ingest_durable_guard.sql"),
+            ),
         ],
         columns: READING,
     },

@@ -114,6 +114,8 @@ pub struct Process {
     pub pid: i32,
     pub started_at: i64,
     pub starts: u32,
+    /// It ended because there was nothing left for it to do, not by a fault.
+    pub done: bool,
 }
 
 impl Process {
@@ -121,6 +123,7 @@ impl Process {
         pid: 0,
         started_at: 0,
         starts: 0,
+        done: false,
     };
 
     pub fn start(&mut self, pid: i32, now: i64) {
@@ -128,6 +131,7 @@ impl Process {
             pid,
             started_at: now,
             starts: self.starts.saturating_add(1),
+            done: false,
         };
     }
 }

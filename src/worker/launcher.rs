@@ -94,8 +94,10 @@ impl Launcher {
             }
             match database.presence {
                 Presence::Unknown if !probing => {
-                    probing = self.start(&database, Role::Probe);
-                    shmem::change_database(database.oid, |known| known.short_of_workers = !probing);
+                    let complete = self.start(&database, Role::Probe);
+                    shmem::change_database(database.oid, |known| known.short_of_workers = !complete);
+                    // Not when it has to wait after a failure: a broken database must not keep the others waiting.
+                    probing = self.children.contains_key(&(database.oid, Role::Probe.index()));
                 }
                 Presence::Unknown => {}
                 Presence::Absent => {
@@ -113,13 +115,15 @@ impl Launcher {
         }
     }
 
-    /// Forgets processes that ended, and when they may be started again.
+    /// Forgets processes that ended, and notes when they may be started again: one that had nothing left to do at once.
     fn collect_ended(&mut self) {
         let now = self.now();
         let restarts = &mut self.restarts;
         self.children.retain(|place, handle| {
             let gone = handle.state() == State::Gone;
-            if gone {
+            if gone && was_done(*place) {
+                restarts.remove(place);
+            } else if gone {
                 restarts.entry(*place).or_default().ended(now);
             }
             !gone
@@ -188,6 +192,14 @@ impl Launcher {
             }
         }
     }
+}
+
+fn was_done((database, role): Place) -> bool {
+    shmem::look(|board| {
+        board
+            .database(database)
+            .is_some_and(|known| known.workers[role].done)
+    }) == Some(true)
 }
 
 fn wanted(database: &Seen) -> Vec<Role> {

@@ -13,7 +13,8 @@ const DEAD_ROWS: i64 = 50_000;
 
 /// Keeps partitions ready ahead of the current one.
 pub fn premake(context: &Context) -> Result<Report, Error> {
-    for parent in [Parent::Facts, Parent::Rejected] {
+    // In the order of the flush, which locks the one before the other as well.
+    for parent in [Parent::Rejected, Parent::Facts] {
         ensure_ahead(context.installed, parent)?;
     }
     Ok(Report::default())

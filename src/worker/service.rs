@@ -38,7 +38,7 @@ const SESSIONS_LEAVE: Duration = Duration::from_millis(250);
 
 pub fn run(database: u32, role: Role) {
     signals::install(match role {
-        Role::Flusher(_) => signals::Stop::InItsOwnWay,
+        Role::Flusher(_) | Role::Keeper => signals::Stop::InItsOwnWay,
         _ => signals::Stop::AtOnce,
     });
     if !take_place(database, role) {
@@ -50,7 +50,9 @@ pub fn run(database: u32, role: Role) {
     activity::set_application_name("pg_telemetry");
 
     if role == Role::Probe {
-        probe(database);
+        if probe(database) {
+            call_it_done(database, role);
+        }
         return;
     }
     let mut service = Service::new(database, role);
@@ -59,6 +61,7 @@ pub fn run(database: u32, role: Role) {
         Err(failure) => return service.record_failure(0, Duration::ZERO, &failure, Duration::ZERO),
     }
     service.live();
+    call_it_done(database, role);
 }
 
 /// False when another process has this place, or the database is held for DROP and the like.
@@ -86,8 +89,16 @@ unsafe extern "C-unwind" fn leave_place(_code: i32, _argument: pg_sys::Datum) {
     });
 }
 
-/// Tells the launcher whether the extension is in this database.
-fn probe(database: u32) {
+/// Tells the launcher that this process does not end by a fault, so that the next one in its place need not wait.
+fn call_it_done(database: u32, role: Role) {
+    shmem::change_database(database, |known| {
+        let place = &mut known.workers[role.index()];
+        place.done = place.pid == process::my_pid();
+    });
+}
+
+/// Tells the launcher whether the extension is in this database; false when it could not look.
+fn probe(database: u32) -> bool {
     let notices = notices(database);
     match xact::attempt(Duration::from_secs(10), || Ok(lock::extension_oid())) {
         Ok(found) => {
@@ -97,8 +108,12 @@ fn probe(database: u32) {
                 Presence::Absent
             };
             shmem::change(|board| board.saw(database, notices, presence));
+            true
         }
-        Err(failure) => log!("pg_telemetry probe: {} ({})", failure.message, failure.sqlstate),
+        Err(failure) => {
+            log!("pg_telemetry probe: {} ({})", failure.message, failure.sqlstate);
+            false
+        }
     }
 }
 
@@ -152,7 +167,9 @@ impl Service {
                 self.take_new_settings();
             }
             if signals::stop_requested() {
-                self.last_flush();
+                if matches!(self.role, Role::Flusher(_)) {
+                    self.last_flush();
+                }
                 return;
             }
             let go_on = match self.role {
@@ -167,7 +184,8 @@ impl Service {
         }
     }
 
-    /// Whether there is something to serve. The launcher starts a worker again when that changes.
+    /// Whether there is something to serve, and this process is the one that serves it: two that started at the same moment
+    /// may both have taken the place. The launcher starts a worker again when that changes.
     fn may_go_on(&self) -> bool {
         let wanted = match self.role {
             Role::Flusher(number) => usize::from(number) < guc::flush_workers(),
@@ -177,6 +195,7 @@ impl Service {
         let serving = shmem::look(|board| {
             board
                 .database(self.database)
+                .filter(|known| known.workers[self.role.index()].pid == process::my_pid())
                 .is_some_and(|known| known.presence != Presence::Absent && !hold::is_held(known))
         });
         wanted && guc::background_workers() && serving == Some(true)
@@ -343,6 +362,8 @@ impl Service {
     /// On the way down: what is staged reaches facts, so that a planned stop or switchover loses nothing. New rows may come
     /// as long as there are sessions.
     fn last_flush(&mut self) {
+        // The cancel that came with the signal was for what ran before.
+        signals::absorb_interrupts();
         let limit = guc::shutdown_flush();
         let start = Instant::now();
         let held =
