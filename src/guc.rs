@@ -30,6 +30,8 @@ static ACCEPT_PAST: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static ACCEPT_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static TASK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+/// Sixteen leaves: each stays small enough to vacuum quickly up to some hundred million entities. Read by the script that
+/// makes the table.
 static HOT_LEAVES: GucSetting<i32> = GucSetting::<i32>::new(16);
 
 /// The most flushers that can run side by side in one database.
@@ -94,11 +96,6 @@ pub fn lock_timeout() -> Duration {
 /// A minute: a run of a task that takes longer is stuck; it is cancelled, recorded and tried again.
 pub fn task_timeout() -> Duration {
     millis(TASK_TIMEOUT.get())
-}
-
-/// Sixteen leaves: each stays small enough to vacuum quickly up to some hundred million entities.
-pub fn hot_leaves() -> i32 {
-    HOT_LEAVES.get()
 }
 
 fn millis(value: i32) -> Duration {

@@ -1,4 +1,5 @@
--- HASH leaves keep each vacuum short and spread one large tenant; their number is chosen once, here.
+-- HASH leaves keep each vacuum short and spread one large tenant; their number is chosen once, here. Pages that are not
+-- full keep updates HOT.
 CREATE TABLE @extschema@.entity_jsonb (
     tenant_id bigint NOT NULL,
     entity_id bigint NOT NULL,
@@ -16,3 +17,15 @@ COMMENT ON COLUMN @extschema@.entity_jsonb.deleted_at IS 'when the entity was de
 COMMENT ON COLUMN @extschema@.entity_jsonb.hot_attrs IS 'attribute name to value';
 COMMENT ON COLUMN @extschema@.entity_jsonb.hot_times IS 'when each value was observed, packed';
 GRANT SELECT ON @extschema@.entity_jsonb TO telemetry_reader, telemetry_admin;
+DO $leaves$
+DECLARE
+    leaves CONSTANT integer := current_setting('pg_telemetry.hot_leaves');
+BEGIN
+    FOR leaf IN 0 .. leaves - 1 LOOP
+        EXECUTE format(
+            'CREATE TABLE @extschema@.%I PARTITION OF @extschema@.entity_jsonb
+                 FOR VALUES WITH (MODULUS %s, REMAINDER %s) WITH (fillfactor = 70)',
+            'entity_jsonb_' || lpad(leaf::text, greatest(2, length(leaf::text)), '0'), leaves, leaf);
+    END LOOP;
+END
+$leaves$;

@@ -7,8 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::error::Error;
-use crate::guc;
-use crate::installed::{Installed, Table};
+use crate::installed::Installed;
 use crate::partition::create::{Parent, ensure_ahead};
 use crate::pg::{extension_script, identity, process, settings, xact};
 use crate::sql::{argument, read, run, value};
@@ -70,9 +69,6 @@ fn table_row(installed: &Installed, table: &DataTable) -> Result<Row, Error> {
         check_adoptable(installed, table, &name)?;
     } else {
         run_script(installed, table.create)?;
-        if table.table == Table::Projection {
-            create_leaves(installed)?;
-        }
     }
     // For an adopted table as well: workers wait for its triggers.
     for guard in table.guards {
@@ -124,19 +120,6 @@ fn check_adoptable(installed: &Installed, table: &DataTable, name: &str) -> Resu
         Some(columns) => refuse(format!("it lacks {columns}")),
         None => Ok(()),
     }
-}
-
-fn create_leaves(installed: &Installed) -> Result<(), Error> {
-    let leaves = guc::hot_leaves();
-    let parent = installed.qualified(Table::Projection);
-    for leaf in 0..leaves {
-        let name = installed.qualify(&format!("{}_{leaf:02}", Table::Projection.name()));
-        run(&format!(
-            "CREATE TABLE {name} PARTITION OF {parent} FOR VALUES WITH (MODULUS {leaves}, REMAINDER {leaf})
-                 WITH (fillfactor = 70)"
-        ))?;
-    }
-    Ok(())
 }
 
 fn run_script(installed: &Installed, script: &str) -> Result<(), Error> {
