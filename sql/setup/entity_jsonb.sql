@@ -23,9 +23,9 @@ DECLARE
 BEGIN
     FOR leaf IN 0 .. leaves - 1 LOOP
         EXECUTE format(
-            'CREATE TABLE @extschema@.%I PARTITION OF @extschema@.entity_jsonb
-                 FOR VALUES WITH (MODULUS %s, REMAINDER %s) WITH (fillfactor = 70)',
-            'entity_jsonb_' || lpad(leaf::text, greatest(2, length(leaf::text)), '0'), leaves, leaf);
+            'CREATE TABLE %1$s.%2$I PARTITION OF %1$s.entity_jsonb
+                 FOR VALUES WITH (MODULUS %3$s, REMAINDER %4$s) WITH (fillfactor = 70)',
+            '@extschema@', 'entity_jsonb_' || lpad(leaf::text, greatest(2, length(leaf::text)), '0'), leaves, leaf);
     END LOOP;
 END
 $leaves$;

@@ -1,16 +1,17 @@
 //! The flush as users call it.
 
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::flush::{Flushed, flush};
+use super::flush::{Flushed, flush, is_empty};
 use crate::error::Error;
 use crate::guc;
-use crate::installed::Installed;
-use crate::pg::{process, xact};
+use crate::installed::{DOORS, Installed};
+use crate::pg::{process, signals, xact};
 use crate::shmem;
 
 struct Last {
@@ -41,25 +42,61 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
     shmem::notice_if_unseen(process::my_database());
 
     let started_at = process::now();
-    let limit = max_rows.unwrap_or(i64::MAX);
-    let mut total = Flushed::default();
-    // In batches, so that memory stays bounded however much is waiting.
-    loop {
-        let batch = guc::flush_batch_rows().min(limit.saturating_sub(total.taken()));
-        let flushed = flush(&installed, batch)?;
-        let more = flushed.taken() >= batch && batch > 0;
-        total.add(flushed);
-        if !more || total.taken() >= limit {
-            break;
-        }
-    }
-    let rows = total.stored;
+    let flushed = flush_batches(&installed, max_rows.unwrap_or(i64::MAX))?;
+    let rows = flushed.stored;
     LAST.set(Some(Last {
         started_at,
         duration_us: process::now() - started_at,
-        flushed: total,
+        flushed,
     }));
     Ok(rows)
+}
+
+/// In batches, so that memory stays bounded however much is waiting, each with a snapshot of its own.
+fn flush_batches(installed: &Installed, limit: i64) -> Result<Flushed, Error> {
+    let mut total = Flushed::default();
+    loop {
+        let batch = guc::flush_batch_rows().min(limit.saturating_sub(total.taken()));
+        let flushed = xact::with_snapshot(|| flush(installed, batch))?;
+        let more = flushed.taken() >= batch && batch > 0;
+        total.add(flushed);
+        if !more || total.taken() >= limit {
+            return Ok(total);
+        }
+    }
+}
+
+/// How soon drain() looks again at rows that could not be moved.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+#[pg_extern]
+fn drain(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
+    Ok(drain_here(timeout)?)
+}
+
+fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
+    let timeout = timeout.ok_or(Error::NullArgument { argument: "timeout" })?;
+    let limit = u64::try_from(timeout.as_micros())
+        .map(Duration::from_micros)
+        .map_err(|_| Error::InvalidText {
+            argument: "timeout",
+            fault: "it is negative".to_owned(),
+        })?;
+    xact::check_writable()?;
+    let installed = Installed::require()?;
+    let start = Instant::now();
+    loop {
+        flush_batches(&installed, i64::MAX)?;
+        let empty = xact::with_snapshot(|| {
+            DOORS
+                .iter()
+                .try_fold(true, |empty, door| Ok(empty && is_empty(&installed, *door)?))
+        })?;
+        if empty || start.elapsed() >= limit {
+            return Ok(empty);
+        }
+        signals::pause(LOOK_AGAIN);
+    }
 }
 
 #[allow(clippy::type_complexity)]

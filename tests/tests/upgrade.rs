@@ -4,7 +4,7 @@ use std::process::Command;
 
 use cluster_tests::readings::{attribute, facts, stage};
 use cluster_tests::scripts::Script;
-use cluster_tests::{SOON, Session, catalog, eventually, project, shared, workers};
+use cluster_tests::{Database, SOON, Session, catalog, eventually, project, shared, workers};
 
 const RELEASED: &str = "sql/install";
 
@@ -29,6 +29,26 @@ fn released_versions() -> Vec<String> {
         .collect()
 }
 
+/// An installation as that version left it. The data tables come from the frozen script, because those that CREATE
+/// EXTENSION makes come from the library, which is of today.
+fn install_released(database: &Database, version: &str) -> Session {
+    let tables =
+        project::read(&format!("{RELEASED}/tables--{version}.sql")).replace("@extschema@", "telemetry");
+    let mut session = database.connect();
+    // The roles belong to the cluster; they are there before the tables of a restored database are.
+    session.exec("CREATE SCHEMA telemetry");
+    session.exec("CREATE EXTENSION pg_telemetry SCHEMA telemetry; DROP EXTENSION pg_telemetry");
+    session.exec("DROP SCHEMA telemetry CASCADE; CREATE SCHEMA telemetry");
+    session.exec("GRANT USAGE, CREATE ON SCHEMA telemetry TO telemetry_owner");
+    session.exec(&format!(
+        "LOAD 'pg_telemetry'; SET ROLE telemetry_owner; {tables} RESET ROLE"
+    ));
+    session.exec(&format!(
+        "CREATE EXTENSION pg_telemetry SCHEMA telemetry VERSION '{version}'; SET search_path = telemetry, public"
+    ));
+    session
+}
+
 fn fresh_objects() -> Vec<String> {
     let database = shared::database();
     catalog::objects(&mut database.install(), "telemetry")
@@ -42,11 +62,7 @@ fn an_upgraded_installation_equals_a_fresh_one() {
         .filter(|version| *version != project::version())
     {
         let database = shared::database();
-        let mut session = database.connect();
-        session.exec("CREATE SCHEMA telemetry");
-        session.exec(&format!(
-            "CREATE EXTENSION pg_telemetry SCHEMA telemetry VERSION '{version}'"
-        ));
+        let mut session = install_released(&database, &version);
         session.exec("ALTER EXTENSION pg_telemetry UPDATE");
         let upgraded = catalog::objects(&mut session, "telemetry");
         assert_eq!(
@@ -148,6 +164,25 @@ fn a_library_newer_than_the_sql_keeps_ingest_running() {
     );
 }
 
+/// The library of today on the objects and tables of every release, before anybody runs ALTER EXTENSION UPDATE.
+#[test]
+fn ingest_goes_on_with_the_sql_of_every_release() {
+    let _roles = fresh_objects();
+    for version in released_versions() {
+        let database = shared::database_with_workers();
+        let mut session = install_released(&database, &version);
+        let id = attribute(&mut session, "temperature", "number");
+        stage(&mut session, "entity_values_ingest", id, 1, 10);
+        stage(&mut session, "entity_values_ingest_durable", id, 11, 20);
+        wait_for_facts(&mut session, 20);
+        session.exec("SELECT stage_flush()");
+        assert_eq!(
+            session.text("SELECT DISTINCT sql_version FROM worker_status"),
+            version
+        );
+    }
+}
+
 #[test]
 fn a_library_older_than_the_sql_is_refused_until_they_match() {
     let current = project::version();
@@ -160,6 +195,7 @@ fn a_library_older_than_the_sql_is_refused_until_they_match() {
     session.exec("ALTER EXTENSION pg_telemetry UPDATE TO '99.0.0'");
     for refused in [
         "stage_flush()",
+        "drain()",
         "setup()",
         "register_attribute(1, 'new', 'text')",
         "register_entity(1, 'new')",
