@@ -269,6 +269,43 @@ fn a_database_with_workers_can_be_renamed() {
 }
 
 #[test]
+fn a_database_with_workers_can_be_moved() {
+    let (database, mut session) = running();
+    let id = attribute(&mut session, "temperature", "number");
+    drop(session);
+    let mut elsewhere = database.cluster().connect("postgres");
+    elsewhere.exec("SET allow_in_place_tablespaces = on");
+    elsewhere.exec("CREATE TABLESPACE elsewhere LOCATION ''");
+    within(DATABASE_DDL, "SET TABLESPACE", || {
+        elsewhere.exec("ALTER DATABASE ours SET TABLESPACE elsewhere")
+    });
+    let mut session = database.connect();
+    stage(&mut session, "entity_values_ingest", id, 1, 10);
+    wait_for_facts(&mut session, 10);
+    drop(session);
+    elsewhere.exec("ALTER DATABASE ours SET TABLESPACE pg_default");
+}
+
+#[test]
+fn who_may_not_drop_a_database_cannot_stop_its_workers() {
+    let (database, _session) = running();
+    let cluster = database.cluster();
+    let before = workers::flusher(cluster, "ours");
+    cluster.connect("postgres").exec("CREATE ROLE nobody LOGIN");
+    let mut nobody = cluster.connect_as("nobody", "postgres");
+    for (sql, code) in [
+        ("DROP DATABASE ours", "42501"),
+        ("DROP DATABASE ours WITH (FORCE)", "42501"),
+        ("ALTER DATABASE ours RENAME TO theirs", "42501"),
+        ("ALTER DATABASE ours SET TABLESPACE pg_default", "42501"),
+        ("CREATE DATABASE theirs TEMPLATE ours", "42501"),
+    ] {
+        nobody.fails_with(code, sql);
+    }
+    assert_eq!(workers::flusher(cluster, "ours"), before);
+}
+
+#[test]
 fn a_drop_that_fails_brings_the_workers_back() {
     let (database, mut session) = running();
     let id = attribute(&mut session, "temperature", "number");
