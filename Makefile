@@ -87,7 +87,7 @@ test-unit: prerequisites ## tests of the pure code
 
 .PHONY: test-cluster
 test-cluster: tree $(OLD_TREE) ## tests on real clusters (TEST=name for some of them)
-	$(SERVER_ENV) cargo test -p cluster-tests --release --locked --no-fail-fast -- $(TEST)
+	@$(SERVER_ENV) cargo test -p cluster-tests --release --locked --no-fail-fast -- $(TEST)
 
 .PHONY: old-tree
 old-tree:
@@ -103,7 +103,7 @@ soak: test-cluster ## the cluster tests that take long
 
 .PHONY: bench
 bench: tree ## benchmarks as ratios against a baseline in the same run (CASE=name for one of them)
-	$(SERVER_ENV) cargo run -p bench --release --locked --quiet -- $(CASE)
+	@$(SERVER_ENV) cargo run -p bench --release --locked --quiet -- $(CASE)
 
 # --- looking around ---------------------------------------------------------------------------------------------
 

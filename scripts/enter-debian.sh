@@ -26,6 +26,8 @@ bind "$project" /src
 bind "$rust" /opt/rust
 bind "$cargo_home" /opt/cargo
 bind "$build" /build
+# In there are the proxies of rustup, which cargo would prefer to its own fmt and clippy.
+[ ! -d "$cargo_home/bin" ] || mount -t tmpfs tmpfs "$folder/opt/cargo/bin"
 mount -t proc proc "$folder/proc"
 mount -t tmpfs -o mode=1777 tmpfs "$folder/dev/shm"
 mount -t tmpfs -o mode=1777 tmpfs "$folder/tmp"
