@@ -84,6 +84,7 @@ lint: prerequisites ## formatting, clippy with warnings denied, shellcheck where
 .PHONY: test-unit
 test-unit: prerequisites ## tests of the pure code
 	$(EXTENSION_CARGO) test --lib $(FEATURES) -- $(TEST)
+	cargo test -p bench --release --locked -- $(TEST)
 
 .PHONY: test-cluster
 test-cluster: tree $(OLD_TREE) ## tests on real clusters (TEST=name for some of them)

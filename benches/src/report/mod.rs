@@ -1,0 +1,9 @@
+//! What a run says: one table for people, one JSON file a case for whoever compares runs.
+
+mod environment;
+mod json;
+mod table;
+
+pub use environment::Environment;
+pub use json::write as write_json;
+pub use table::{print, print_head, print_legend};

@@ -1,0 +1,71 @@
+//! The server that the benchmarks run on.
+
+use std::sync::Arc;
+
+use cluster_tests::{Cluster, Database};
+
+/// As on a server in use where it matters for the cost of a row. What would come at a random moment is kept away.
+const SETTINGS: [(&str, &str); 10] = [
+    ("fsync", "on"),
+    ("shared_buffers", "512MB"),
+    // Enough for the baselines to sort a batch in memory.
+    ("work_mem", "64MB"),
+    ("jit", "off"),
+    ("autovacuum", "off"),
+    // A checkpoint in the middle would be charged to whoever writes next; cases make theirs before they begin.
+    ("checkpoint_timeout", "1d"),
+    ("max_wal_size", "32GB"),
+    // Segments are kept to be used again, as on a server that has run for a while.
+    ("min_wal_size", "2GB"),
+    // Cases that are about workers turn them on.
+    (BACKGROUND_WORKERS, "off"),
+    ("pg_telemetry.flush_interval", "100ms"),
+];
+
+const BACKGROUND_WORKERS: &str = "pg_telemetry.background_workers";
+
+/// 16 MB each: more than one case writes.
+const RECYCLED_SEGMENTS: usize = 64;
+
+pub struct Server {
+    cluster: Arc<Cluster>,
+}
+
+impl Server {
+    pub fn start() -> Server {
+        let builder = Cluster::builder().preload().durable();
+        let builder = SETTINGS
+            .iter()
+            .fold(builder, |builder, (name, value)| builder.set(name, value));
+        let server = Server {
+            cluster: builder.start(),
+        };
+        server.fill_wal();
+        server
+    }
+
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// A new database, with the extension in it.
+    pub fn database(&self, name: &str) -> Database {
+        let database = self.cluster.create_database(name);
+        database.install();
+        database
+    }
+
+    /// Filling a new segment with zeros costs the session that happens to need it more than its rows do. A server that has
+    /// run for a while has old segments to use again.
+    fn fill_wal(&self) {
+        let mut session = self.cluster.connect("postgres");
+        for _ in 0..RECYCLED_SEGMENTS {
+            session.rows("SELECT pg_logical_emit_message(false, '', ''), pg_switch_wal()");
+        }
+        session.exec("CHECKPOINT");
+    }
+}
+
+pub fn set_background_workers(cluster: &Cluster, on: bool) {
+    cluster.set_and_reload(BACKGROUND_WORKERS, if on { "on" } else { "off" });
+}
