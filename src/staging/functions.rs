@@ -10,7 +10,7 @@ use super::flush::{Flushed, flush};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
-use crate::pg::{process, xact};
+use crate::pg::{identity, process, xact};
 use crate::shmem;
 
 struct Last {
@@ -25,7 +25,10 @@ thread_local! {
 
 #[pg_extern]
 fn stage_flush(max_rows: Option<i64>) -> Result<i64, ErrorReport> {
-    Ok(flush_here(max_rows)?)
+    let restore = identity::restrict();
+    let flushed = flush_here(max_rows)?;
+    restore.now();
+    Ok(flushed)
 }
 
 fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
