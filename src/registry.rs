@@ -6,7 +6,7 @@ use pgrx::spi::SpiTupleTable;
 
 use crate::error::Error;
 use crate::installed::{Installed, Table};
-use crate::pg::xact;
+use crate::pg::{identity, xact};
 use crate::sql::{argument, read, value, write};
 
 /// Longest name of an attribute, in bytes.
@@ -33,9 +33,10 @@ fn register_attribute(
         return Err(Error::UnknownValueType(value_type.to_owned()).into());
     }
     let is_hot = required(is_hot, "is_hot")?;
-    Ok(get_or_create_attribute(
-        tenant_id, name, value_type, unit, is_hot,
-    )?)
+    let restore = identity::restrict();
+    let id = get_or_create_attribute(tenant_id, name, value_type, unit, is_hot)?;
+    restore.now();
+    Ok(id)
 }
 
 fn get_or_create_attribute(
@@ -108,7 +109,10 @@ fn register_entity(tenant_id: Option<i64>, external_id: Option<&str>) -> Result<
     let tenant_id = tenant_at_least(tenant_id, 1, "1 and above")?;
     let external_id = required(external_id, "external_id")?;
     check_text(external_id, "external_id", LONGEST_EXTERNAL_ID)?;
-    Ok(get_or_create_entity(tenant_id, external_id)?)
+    let restore = identity::restrict();
+    let id = get_or_create_entity(tenant_id, external_id)?;
+    restore.now();
+    Ok(id)
 }
 
 fn get_or_create_entity(tenant_id: i64, external_id: &str) -> Result<i64, Error> {

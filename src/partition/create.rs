@@ -11,7 +11,7 @@ use crate::guc;
 use crate::installed::{Installed, Table};
 use crate::pg::partitions::{EPOCH_2000, periods};
 use crate::pg::process;
-use crate::sql::run;
+use crate::sql::{argument, read, run, value};
 
 /// A table that is partitioned by time, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,10 @@ fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), 
         return Err(Error::NoPeriod(period.start));
     };
     let parent_name = installed.qualified(parent.table());
-    let child = installed.qualify(&format!("{}_{suffix}", parent.table().name()));
+    let child = installed.qualify(&free_name(
+        installed,
+        &format!("{}_{suffix}", parent.table().name()),
+    )?);
     run(&format!(
         "CREATE TABLE {child} (LIKE {parent_name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED
              INCLUDING STORAGE INCLUDING COMPRESSION)"
@@ -104,6 +107,22 @@ fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), 
         quote_literal(start),
         quote_literal(end)
     ))
+}
+
+/// The name, with a number behind it where it is taken: by a partition that was detached and kept, say. A name in the way
+/// must not stop the flush.
+fn free_name(installed: &Installed, name: &str) -> Result<String, Error> {
+    let free: Option<String> = read(
+        "SELECT candidate
+         FROM generate_series(1, 1000) AS n,
+              LATERAL (SELECT $2 || CASE n WHEN 1 THEN '' ELSE '_' || n END AS candidate) AS c
+         WHERE NOT EXISTS (SELECT FROM pg_class r JOIN pg_namespace s ON s.oid = r.relnamespace
+                           WHERE s.nspname = $1 AND r.relname = candidate)
+         ORDER BY n LIMIT 1",
+        vec![argument(installed.schema.clone()), argument(name.to_owned())],
+        value,
+    )?;
+    Ok(free.unwrap_or_else(|| name.to_owned()))
 }
 
 /// Times that are covered by partitions, as the two arrays of bounds that a query can unnest.

@@ -56,7 +56,8 @@ impl Restore {
     }
 }
 
-/// From here to `Restore::now` nobody can change the role.
+/// From here to `Restore::now` nobody can change the role, nor leave a deferred trigger behind that would run as whoever
+/// commits: a superuser may call a function that works as telemetry_owner.
 pub fn restrict() -> Restore {
     let before = current();
     // SAFETY: keeps the user and adds a restriction.

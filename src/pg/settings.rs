@@ -27,6 +27,8 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"standard_conforming_strings", c"on"),
     (c"row_security", c"on"),
     (c"session_replication_role", c"origin"),
+    // A standby that is away must not stop the flush: whoever wrote the row has waited for it already, where it matters.
+    (c"synchronous_commit", c"local"),
     (c"check_function_bodies", c"on"),
     (c"jit", c"off"),
     (c"max_parallel_workers_per_gather", c"0"),

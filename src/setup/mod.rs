@@ -107,7 +107,7 @@ fn check_adoptable(installed: &Installed, table: &DataTable, name: &str) -> Resu
                  JOIN pg_class c ON c.oid = a.attrelid
                  JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE n.nspname = $1 AND c.relname = $2 AND NOT a.attisdropped
-               AND a.attname = w.name AND format_type(a.atttypid, a.atttypmod) = w.type)",
+               AND a.attname = w.name AND a.atttypid = w.type::regtype)",
         vec![
             argument(installed.schema.clone()),
             argument(table.table.name()),

@@ -11,7 +11,7 @@ use super::flush::{Flushed, flush, is_empty};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{DOORS, Installed};
-use crate::pg::{process, signals, xact};
+use crate::pg::{identity, process, signals, xact};
 use crate::shmem;
 
 struct Last {
@@ -26,7 +26,10 @@ thread_local! {
 
 #[pg_extern]
 fn stage_flush(max_rows: Option<i64>) -> Result<i64, ErrorReport> {
-    Ok(flush_here(max_rows)?)
+    let restore = identity::restrict();
+    let flushed = flush_here(max_rows)?;
+    restore.now();
+    Ok(flushed)
 }
 
 fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
@@ -71,7 +74,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 #[pg_extern]
 fn drain(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
-    Ok(drain_here(timeout)?)
+    let restore = identity::restrict();
+    let empty = drain_here(timeout)?;
+    restore.now();
+    Ok(empty)
 }
 
 fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
