@@ -1,13 +1,12 @@
--- Staging to facts. Runs as telemetry_owner: whoever may call it needs no rights on the tables it touches.
+-- Staging to facts. Works as telemetry_owner, by src/pg/identity.rs: whoever may call it needs no rights on the tables.
 
 CREATE FUNCTION @extschema@.stage_flush(max_rows bigint DEFAULT NULL)
     RETURNS bigint
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'stage_flush_wrapper';
 COMMENT ON FUNCTION @extschema@.stage_flush(bigint) IS
     'Moves staged readings to facts, at most max_rows of them, and returns how many reached facts; last_flush() has the details';
-ALTER FUNCTION @extschema@.stage_flush(bigint) OWNER TO telemetry_owner;
 REVOKE ALL ON FUNCTION @extschema@.stage_flush(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.stage_flush(bigint) TO telemetry_writer, telemetry_admin;
 
@@ -25,11 +24,10 @@ GRANT EXECUTE ON FUNCTION @extschema@.last_flush() TO telemetry_writer, telemetr
 
 CREATE FUNCTION @extschema@.drain(timeout interval DEFAULT '10 seconds')
     RETURNS boolean
-    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'drain_wrapper';
 COMMENT ON FUNCTION @extschema@.drain(interval) IS
     'Flushes until staging is empty, for at most the given time, and says whether it is; for use before a switchover or an upgrade';
-ALTER FUNCTION @extschema@.drain(interval) OWNER TO telemetry_owner;
 REVOKE ALL ON FUNCTION @extschema@.drain(interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.drain(interval) TO telemetry_admin;

@@ -14,6 +14,13 @@ DECLARE
     taken text;
     public_may_create boolean;
 BEGIN
+    IF current_setting('server_encoding') <> 'UTF8' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'feature_not_supported',
+            MESSAGE = format('pg_telemetry needs a database with encoding UTF8, not %s', current_setting('server_encoding')),
+            HINT = 'CREATE DATABASE … ENCODING UTF8 TEMPLATE template0;';
+    END IF;
+
     SELECT EXISTS (
         SELECT FROM pg_namespace n, LATERAL aclexplode(n.nspacl) a
         WHERE n.oid = '@extschema@'::regnamespace AND a.grantee = 0 AND a.privilege_type = 'CREATE')

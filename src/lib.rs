@@ -23,6 +23,7 @@ pgrx::pg_module_magic!();
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     guc::register();
+    pg::backtrace::keep_out_of_errors();
     // SAFETY: flags of this process. pg_upgrade starts servers that nobody may write to.
     let (preloading, upgrading) = unsafe {
         (

@@ -33,10 +33,9 @@ fn register_attribute(
         return Err(Error::UnknownValueType(value_type.to_owned()).into());
     }
     let is_hot = required(is_hot, "is_hot")?;
-    let restore = identity::restrict();
-    let id = get_or_create_attribute(tenant_id, name, value_type, unit, is_hot)?;
-    restore.now();
-    Ok(id)
+    Ok(identity::as_owner(|| {
+        get_or_create_attribute(tenant_id, name, value_type, unit, is_hot)
+    })?)
 }
 
 fn get_or_create_attribute(
@@ -109,10 +108,9 @@ fn register_entity(tenant_id: Option<i64>, external_id: Option<&str>) -> Result<
     let tenant_id = tenant_at_least(tenant_id, 1, "1 and above")?;
     let external_id = required(external_id, "external_id")?;
     check_text(external_id, "external_id", LONGEST_EXTERNAL_ID)?;
-    let restore = identity::restrict();
-    let id = get_or_create_entity(tenant_id, external_id)?;
-    restore.now();
-    Ok(id)
+    Ok(identity::as_owner(|| {
+        get_or_create_entity(tenant_id, external_id)
+    })?)
 }
 
 fn get_or_create_entity(tenant_id: i64, external_id: &str) -> Result<i64, Error> {
@@ -127,15 +125,40 @@ fn get_or_create_entity(tenant_id: i64, external_id: &str) -> Result<i64, Error>
         return Ok(id);
     }
     xact::check_writable()?;
-    let created: Option<i64> = write(
-        &format!(
-            "INSERT INTO {entities} AS known (tenant_id, external_id) VALUES ($1, $2)
-             ON CONFLICT (tenant_id, external_id) DO UPDATE SET external_id = known.external_id RETURNING entity_id"
-        ),
-        arguments(),
-        value,
-    )?;
-    created.ok_or_else(|| Error::NotRegistered(external_id.to_owned()))
+    loop {
+        let created: Option<i64> = write(
+            &format!(
+                "INSERT INTO {entities} (tenant_id, external_id) VALUES ($1, $2)
+                 ON CONFLICT DO NOTHING RETURNING entity_id"
+            ),
+            arguments(),
+            value,
+        )?;
+        if let Some(id) = created {
+            return Ok(id);
+        }
+        // Another session registered the same name a moment ago; or the application chose the number itself that came next,
+        // and perhaps those behind it as well, so the sequence goes on behind them all.
+        let registered: Option<i64> = write(
+            &format!("SELECT entity_id FROM {entities} WHERE tenant_id = $1 AND external_id = $2"),
+            arguments(),
+            value,
+        )?;
+        if let Some(id) = registered {
+            return Ok(id);
+        }
+        let skipped: Option<bool> = write(
+            &format!(
+                "SELECT setval(pg_get_serial_sequence($2, 'entity_id'), max(entity_id)) > 0
+                 FROM {entities} WHERE tenant_id = $1"
+            ),
+            vec![argument(tenant_id), argument(entities.clone())],
+            value,
+        )?;
+        if skipped != Some(true) {
+            return Err(Error::NotRegistered(external_id.to_owned()));
+        }
+    }
 }
 
 fn required<T>(argument_value: Option<T>, argument: &'static str) -> Result<T, Error> {

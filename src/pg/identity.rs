@@ -25,7 +25,8 @@ pub fn owner() -> Result<pg_sys::Oid, Error> {
 }
 
 /// Makes this worker a session of `role`, also where other sessions look: `pg_stat_activity` and the rights that are
-/// needed to signal it. Call it outside a transaction, as a rollback would undo it.
+/// needed to signal it. Call it outside a transaction, as a rollback would undo it. Underneath, the worker stays what it
+/// connected as; what keeps SQL from going back there is the restriction that every task runs under.
 pub fn become_for_good(role: pg_sys::Oid) {
     // SAFETY: this process is a worker that is connected to a database, so all three structures are there; the change count is
     // odd while the entry is being written, which is how readers of the activity know to try again.
@@ -42,42 +43,36 @@ pub fn become_for_good(role: pg_sys::Oid) {
     }
 }
 
-/// The user and flags to go back to. An error goes back by itself: a rollback restores both.
-#[must_use]
-pub struct Restore {
-    user: pg_sys::Oid,
-    flags: i32,
+/// Runs `body` so that nobody can change the role meanwhile, nor leave a deferred trigger behind that would run as whoever
+/// commits. An error leaves the restriction to the rollback, which lifts it.
+pub fn restricted<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    switched(current().user, pg_sys::SECURITY_RESTRICTED_OPERATION, body)
 }
 
-impl Restore {
-    pub fn now(self) {
-        // SAFETY: values that were in force before.
-        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.flags) }
-    }
+/// Runs `body` as telemetry_owner, restricted: for functions that everybody with EXECUTE may call and that touch tables on
+/// which the caller has no rights. They are not SECURITY DEFINER, because then a member of telemetry_owner could replace
+/// them by something else, for a superuser to call.
+pub fn as_owner<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    switched(owner()?, pg_sys::SECURITY_RESTRICTED_OPERATION, body)
 }
 
-/// From here to `Restore::now` nobody can change the role, nor leave a deferred trigger behind that would run as whoever
-/// commits: a superuser may call a function that works as telemetry_owner.
-pub fn restrict() -> Restore {
+/// Runs `body` as `role`, which the caller must be entitled to.
+pub fn acting_as<T>(role: pg_sys::Oid, body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    switched(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE, body)
+}
+
+fn switched<T>(
+    role: pg_sys::Oid,
+    restriction: u32,
+    body: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
     let before = current();
-    // SAFETY: keeps the user and adds a restriction.
-    unsafe {
-        pg_sys::SetUserIdAndSecContext(
-            before.user,
-            before.flags | pg_sys::SECURITY_RESTRICTED_OPERATION as i32,
-        );
-    }
-    before
-}
-
-/// From here to `Restore::now` the code runs as `role`, which the caller must be entitled to.
-pub fn act_as(role: pg_sys::Oid) -> Restore {
-    let before = current();
-    // SAFETY: a role that exists.
-    unsafe {
-        pg_sys::SetUserIdAndSecContext(role, before.flags | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
-    }
-    before
+    // SAFETY: a role that exists. Put back below; after an error of the server the rollback does it.
+    unsafe { pg_sys::SetUserIdAndSecContext(role, before.flags | restriction as i32) };
+    let result = body();
+    // SAFETY: values that were in force before.
+    unsafe { pg_sys::SetUserIdAndSecContext(before.user, before.flags) };
+    result
 }
 
 /// Whether the current user may act as `role`.
@@ -86,10 +81,15 @@ pub fn may_act_as(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(current().user, role) }
 }
 
-fn current() -> Restore {
+struct Identity {
+    user: pg_sys::Oid,
+    flags: i32,
+}
+
+fn current() -> Identity {
     let mut user = pg_sys::InvalidOid;
     let mut flags = 0;
     // SAFETY: both are written.
     unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut flags) };
-    Restore { user, flags }
+    Identity { user, flags }
 }

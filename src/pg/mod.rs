@@ -2,6 +2,7 @@
 //! what differs between major versions is in `compat`.
 
 pub mod activity;
+pub mod backtrace;
 pub mod compat;
 pub mod databases;
 pub mod extension_script;

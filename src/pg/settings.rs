@@ -1,6 +1,8 @@
 //! Settings of the server that a worker depends on.
 
 use pgrx::pg_sys;
+
+use crate::error::Error;
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
@@ -48,6 +50,17 @@ pub fn set_lock_timeout(timeout: Duration) {
     if let Ok(value) = CString::new(timeout.as_millis().to_string()) {
         set(c"lock_timeout", &value);
     }
+}
+
+/// Whatever `body` sets, by way of a trigger of a user above all, is undone after it: a worker lives long and must not carry a
+/// planted search_path into its next task. An error leaves that to the rollback.
+pub fn undone_after<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // SAFETY: inside a transaction; the level is left below unless the transaction is rolled back.
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    let value = body()?;
+    // SAFETY: the level that was entered above; false rolls its changes back.
+    unsafe { pg_sys::AtEOXact_GUC(false, level) };
+    Ok(value)
 }
 
 fn set(name: &CStr, value: &CStr) {

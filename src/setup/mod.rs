@@ -32,6 +32,9 @@ fn run_setup() -> Result<Vec<Row>, Error> {
     xact::after_commit(move || shmem::notice(database));
 
     if extension_script::is_running() && settings::is_restore_session() {
+        notice!(
+            "row_security is off, as in a restore: the data tables are left to it; if this is none, call setup()"
+        );
         return Ok(vec![("data tables".into(), "left to the restore".into())]);
     }
 
@@ -39,10 +42,7 @@ fn run_setup() -> Result<Vec<Row>, Error> {
     if !identity::may_act_as(owner) {
         return Err(Error::MayNotSetUp);
     }
-    let restore = identity::act_as(owner);
-    let rows = extension_script::outside(|| make_or_adopt(&installed));
-    restore.now();
-    rows
+    identity::acting_as(owner, || extension_script::outside(|| make_or_adopt(&installed)))
 }
 
 fn make_or_adopt(installed: &Installed) -> Result<Vec<Row>, Error> {

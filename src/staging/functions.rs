@@ -26,10 +26,7 @@ thread_local! {
 
 #[pg_extern]
 fn stage_flush(max_rows: Option<i64>) -> Result<i64, ErrorReport> {
-    let restore = identity::restrict();
-    let flushed = flush_here(max_rows)?;
-    restore.now();
-    Ok(flushed)
+    Ok(identity::as_owner(|| flush_here(max_rows))?)
 }
 
 fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
@@ -74,10 +71,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 #[pg_extern]
 fn drain(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
-    let restore = identity::restrict();
-    let empty = drain_here(timeout)?;
-    restore.now();
-    Ok(empty)
+    Ok(identity::as_owner(|| drain_here(timeout))?)
 }
 
 fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {

@@ -1,5 +1,8 @@
 //! The keeper's tasks: short ones that keep the tables ready.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use super::board::Job;
 use super::task::{Context, Report, VACUUM_STAGING};
 use crate::error::Error;
@@ -10,6 +13,28 @@ use crate::sql::{argument, read, value};
 
 /// Dead rows in a staging table that are worth a vacuum: some megabytes, half a second of a busy fleet.
 const DEAD_ROWS: i64 = 50_000;
+
+/// When to vacuum. Dead rows that the last vacuum left, because somebody's snapshot may still see them, are no reason to
+/// vacuum again; only new ones are. Pure.
+#[derive(Debug, Default, Clone, Copy)]
+struct Sweep {
+    left: i64,
+}
+
+impl Sweep {
+    fn wants_vacuum(&mut self, dead: i64) -> bool {
+        self.left = self.left.min(dead);
+        let due = dead - self.left >= DEAD_ROWS;
+        if due {
+            self.left = dead;
+        }
+        due
+    }
+}
+
+thread_local! {
+    static SWEEPS: RefCell<HashMap<u32, Sweep>> = RefCell::default();
+}
 
 /// Keeps partitions ready ahead of the current one.
 pub fn premake(context: &Context) -> Result<Report, Error> {
@@ -29,10 +54,16 @@ pub fn sweep_staging(context: &Context) -> Result<Report, Error> {
             vec![argument(relation)],
             value,
         )?;
-        if dead.unwrap_or(0) >= DEAD_ROWS {
+        let relation = relation.to_u32();
+        if SWEEPS.with_borrow_mut(|sweeps| {
+            sweeps
+                .entry(relation)
+                .or_default()
+                .wants_vacuum(dead.unwrap_or(0))
+        }) {
             let job = Job {
                 task: VACUUM_STAGING,
-                relation: relation.to_u32(),
+                relation,
             };
             if shmem::change_database(context.database, |database| database.request(job)) == Some(true) {
                 shmem::wake_for_jobs(context.database);
@@ -40,4 +71,22 @@ pub fn sweep_staging(context: &Context) -> Result<Report, Error> {
         }
     }
     Ok(Report::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_a_vacuum_could_not_remove_are_no_reason_for_the_next() {
+        let mut sweep = Sweep::default();
+        assert!(!sweep.wants_vacuum(DEAD_ROWS - 1));
+        assert!(sweep.wants_vacuum(DEAD_ROWS));
+        // A snapshot is held: they stay, and only new ones count.
+        assert!(!sweep.wants_vacuum(DEAD_ROWS + 100));
+        assert!(sweep.wants_vacuum(2 * DEAD_ROWS));
+        // It is gone, and the vacuum removed them all.
+        assert!(!sweep.wants_vacuum(10));
+        assert!(sweep.wants_vacuum(DEAD_ROWS + 10));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Time since the worker started.
 pub type Now = Duration;
 
-/// No task waits longer than this after failures in a row.
+/// No process waits longer than this before it is started again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
 /// Shortest wait after a failure, so that a task with a short interval does not spin on its error.
@@ -68,21 +68,29 @@ impl Entry {
     }
 
     /// Puts the next run off and returns for how long. `jitter` is between 0 and 1.
-    pub fn failed(&mut self, now: Now, every: Duration, jitter: f64) -> Duration {
+    pub fn failed(&mut self, now: Now, every: Duration, sqlstate: &str, jitter: f64) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let wait = backoff(self.failures, every.max(FIRST_BACKOFF), jitter);
+        let wait = backoff(self.failures, every.max(FIRST_BACKOFF), longest(sqlstate), jitter);
         self.next = now + wait;
         wait
     }
 }
 
-/// Doubles with every failure up to the cap; the jitter takes up to a quarter off, so that workers that failed together
+/// How long a task backs off at most, by what failed: a lock is soon released, and rows wait meanwhile; for a full disk or
+/// a missing right somebody has to do something.
+fn longest(sqlstate: &str) -> Duration {
+    match sqlstate {
+        // lock_not_available, deadlock_detected, serialization_failure, query_canceled
+        "55P03" | "40P01" | "40001" | "57014" => Duration::from_secs(5),
+        _ => Duration::from_secs(60),
+    }
+}
+
+/// Doubles with every failure up to the longest; the jitter takes up to a quarter off, so that workers that failed together
 /// do not come back together.
-pub fn backoff(failures: u32, first: Duration, jitter: f64) -> Duration {
+fn backoff(failures: u32, first: Duration, longest: Duration, jitter: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    let full = first
-        .saturating_mul(1 << doublings)
-        .min(LONGEST_BACKOFF.max(first));
+    let full = first.saturating_mul(1 << doublings).min(longest.max(first));
     full.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
 }
 
@@ -122,7 +130,7 @@ impl Restart {
         };
         self.not_before = match self.short_lives {
             0 => now,
-            short_lives => now + backoff(short_lives, Self::FIRST, 0.0),
+            short_lives => now + backoff(short_lives, Self::FIRST, LONGEST_BACKOFF, 0.0),
         };
     }
 
@@ -189,31 +197,39 @@ mod tests {
     }
 
     #[test]
-    fn failures_back_off_longer_and_longer_up_to_the_cap_and_a_success_ends_it() {
-        let mut task = Entry::default();
-        let waits: Vec<u64> = (0..12)
-            .map(|_| task.failed(Now::ZERO, SECOND, 0.0).as_secs())
-            .collect();
-        assert_eq!(waits[..4], [1, 2, 4, 8]);
-        assert_eq!(waits[11], 300);
-        assert_eq!(task.failures, 12);
-        task.succeeded();
-        assert_eq!(task.failed(Now::ZERO, SECOND, 0.0), SECOND);
+    fn failures_back_off_longer_and_longer_up_to_the_longest_and_a_success_ends_it() {
+        for (sqlstate, longest) in [("53100", 60), ("55P03", 5)] {
+            let mut task = Entry::default();
+            let waits: Vec<u64> = (0..12)
+                .map(|_| task.failed(Now::ZERO, SECOND, sqlstate, 0.0).as_secs())
+                .collect();
+            assert_eq!(waits[..3], [1, 2, 4]);
+            assert_eq!(waits[11], longest);
+            assert_eq!(task.failures, 12);
+            task.succeeded();
+            assert_eq!(task.failed(Now::ZERO, SECOND, sqlstate, 0.0), SECOND);
+        }
     }
 
     #[test]
     fn a_short_interval_does_not_spin_on_an_error_and_a_long_one_is_not_shortened() {
         let mut task = Entry::default();
-        assert_eq!(task.failed(Now::ZERO, Duration::from_millis(100), 0.0), SECOND);
+        assert_eq!(
+            task.failed(Now::ZERO, Duration::from_millis(100), "53100", 0.0),
+            SECOND
+        );
         let mut daily = Entry::default();
-        assert_eq!(daily.failed(Now::ZERO, 86_400 * SECOND, 0.0), 86_400 * SECOND);
+        assert_eq!(
+            daily.failed(Now::ZERO, 86_400 * SECOND, "55P03", 0.0),
+            86_400 * SECOND
+        );
     }
 
     #[test]
     fn jitter_takes_at_most_a_quarter() {
-        assert_eq!(backoff(3, SECOND, 1.0), 3 * SECOND);
-        assert_eq!(backoff(3, SECOND, 7.0), 3 * SECOND);
-        assert_eq!(backoff(u32::MAX, SECOND, 0.0), LONGEST_BACKOFF);
+        assert_eq!(backoff(3, SECOND, LONGEST_BACKOFF, 1.0), 3 * SECOND);
+        assert_eq!(backoff(3, SECOND, LONGEST_BACKOFF, 7.0), 3 * SECOND);
+        assert_eq!(backoff(u32::MAX, SECOND, LONGEST_BACKOFF, 0.0), LONGEST_BACKOFF);
     }
 
     #[test]
@@ -222,7 +238,7 @@ mod tests {
         task.begin(Now::ZERO, 60 * SECOND);
         task.reload(SECOND);
         assert!(task.is_due(SECOND));
-        task.failed(3 * SECOND, 60 * SECOND, 0.0);
+        task.failed(3 * SECOND, 60 * SECOND, "53100", 0.0);
         task.reload(3 * SECOND);
         assert!(!task.is_due(10 * SECOND));
     }

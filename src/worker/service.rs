@@ -259,7 +259,9 @@ impl Service {
             }
             Err(failure) => {
                 let now = self.now();
-                let wait = self.tasks[index].1.failed(now, every, jitter());
+                let wait = self.tasks[index]
+                    .1
+                    .failed(now, every, &failure.sqlstate, jitter());
                 self.record_failure(index, start.elapsed(), &failure, wait);
             }
         }
@@ -310,7 +312,6 @@ impl Service {
         let check_restore = self.ready_until.is_none_or(|until| until < Instant::now());
         let database = self.database;
         let (installed, outcome) = xact::attempt(limit, || {
-            let restore = identity::restrict();
             let Some(extension) = lock::extension_oid() else {
                 return Ok((None, Outcome::Gone));
             };
@@ -321,7 +322,7 @@ impl Service {
                     Outcome::Waiting("the extension is being dropped or altered".into()),
                 ));
             }
-            let result = xact::with_snapshot(|| {
+            xact::with_snapshot(|| {
                 let Some(installed) = Installed::find()? else {
                     return Ok((None, Outcome::Gone));
                 };
@@ -334,14 +335,13 @@ impl Service {
                 {
                     return Ok((None, Outcome::Waiting(format!("waits for {reason}"))));
                 }
-                let value = body(&Context {
+                let context = Context {
                     installed: &installed,
                     database,
-                })?;
+                };
+                let value = settings::undone_after(|| identity::restricted(|| body(&context)))?;
                 Ok((Some(installed), Outcome::Done(value)))
-            })?;
-            restore.now();
-            Ok(result)
+            })
         })?;
         if check_restore {
             self.ready_until = installed.is_some().then(|| Instant::now() + READY_FOR);

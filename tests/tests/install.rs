@@ -314,6 +314,31 @@ fn a_role_with_too_many_rights_is_refused() {
 }
 
 #[test]
+fn numbers_that_an_application_chose_itself_are_passed_over() {
+    let database = shared::database();
+    let mut session = database.install();
+    session
+        .exec("INSERT INTO entities (tenant_id, entity_id) SELECT 1, n FROM generate_series(1, 5000) AS n");
+    let id = session.number("SELECT register_entity(1, 'robot')");
+    assert!(id > 5000, "{id}");
+    assert_eq!(session.number("SELECT register_entity(1, 'robot')"), id);
+    assert!(session.number("SELECT register_entity(2, 'robot')") > id);
+}
+
+#[test]
+fn another_encoding_than_utf8_is_refused() {
+    let database = shared::database();
+    database
+        .connect()
+        .exec("CREATE DATABASE latin ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    let mut session = database.cluster().connect("latin");
+    let failure = session.fails_with("0A000", "CREATE EXTENSION pg_telemetry");
+    assert!(failure.hint.contains("UTF8"), "{failure}");
+    drop(session);
+    database.connect().exec("DROP DATABASE latin");
+}
+
+#[test]
 fn entity_ids_need_no_registration() {
     let database = shared::database();
     let mut session = database.install();

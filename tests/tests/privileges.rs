@@ -313,3 +313,38 @@ fn rights_to_call_do_not_carry_over_to_code_in_temporary_schemas() {
     );
     session.fails_with("42501", "SET ROLE telemetry_owner");
 }
+
+/// Members of telemetry_owner own the tables and may hang triggers on them; a superuser may flush. Neither the trigger nor
+/// what commits after it may get the superuser's rights.
+#[test]
+fn a_member_of_the_owner_role_cannot_use_the_rights_of_whoever_flushes() {
+    let database = shared::database();
+    let mut session = database.install();
+    let id = attribute(&mut session, "temperature", "number");
+    let member = login(&database, Some("telemetry_owner"));
+    let is_superuser = format!("SELECT rolsuper FROM pg_roles WHERE rolname = '{member}'");
+    let mut attacker = database.connect_as(&member);
+    attacker.exec("SET search_path = telemetry; SET ROLE telemetry_owner");
+    attacker.fails_with(
+        "42501",
+        "CREATE OR REPLACE FUNCTION stage_flush(max_rows bigint DEFAULT NULL) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
+    );
+    attacker.exec(&format!(
+        "CREATE FUNCTION seize() RETURNS trigger LANGUAGE plpgsql
+         AS $$ BEGIN EXECUTE 'ALTER ROLE {member} SUPERUSER'; RETURN NULL; END $$"
+    ));
+    for deferred in ["", "DEFERRABLE INITIALLY DEFERRED"] {
+        attacker.exec(&format!(
+            "CREATE CONSTRAINT TRIGGER seize AFTER INSERT ON entity_values_ts {deferred}
+             FOR EACH ROW EXECUTE FUNCTION seize()"
+        ));
+        session.exec(&format!(
+            "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_num) VALUES (1, 1, {id}, 0)"
+        ));
+        session.fails_with("42501", "SELECT stage_flush()");
+        assert!(!session.is_true(&is_superuser), "{deferred}");
+        attacker.exec("DROP TRIGGER seize ON entity_values_ts");
+    }
+    session.exec("SELECT stage_flush()");
+    assert_eq!(facts(&mut session), (2, 1));
+}

@@ -79,7 +79,7 @@ fn the_comparison_sees_what_an_upgrade_forgot() {
     for forgotten in [
         "COMMENT ON COLUMN attributes.unit IS NULL",
         "ALTER FUNCTION stage_flush(bigint) RESET search_path",
-        "ALTER FUNCTION stage_flush(bigint) OWNER TO postgres",
+        "ALTER FUNCTION stage_flush(bigint) OWNER TO telemetry_owner",
         "ALTER TABLE entity_values_ingest RESET (vacuum_truncate)",
         "ALTER TABLE attributes ALTER COLUMN unit SET NOT NULL",
         "ALTER TABLE attributes DROP CONSTRAINT attributes_tenant_id_check",
