@@ -77,6 +77,17 @@ impl Database {
         self.connect()
     }
 
+    /// A login role of this database's test alone: roles belong to the whole cluster.
+    pub fn create_login(&self, group: Option<&str>) -> String {
+        let role = format!("{}_{}", self.name(), group.unwrap_or("nobody"));
+        let mut session = self.connect();
+        session.exec(&format!("CREATE ROLE {role} LOGIN"));
+        if let Some(group) = group {
+            session.exec(&format!("GRANT {group} TO {role}"));
+        }
+        role
+    }
+
     /// Starts work in a session of its own.
     pub fn background<T: Send + 'static>(
         &self,

@@ -22,6 +22,7 @@ mod standby;
 mod template;
 mod wait;
 pub mod workers;
+mod writer;
 
 pub use background::{Background, SqlInBackground};
 pub use cluster::{Builder, Cluster, Stop};
@@ -31,3 +32,4 @@ pub use log::LogMark;
 pub use psql::ToolOutput;
 pub use session::{Failure, NULL, Session};
 pub use wait::{SOON, eventually, within};
+pub use writer::Writer;

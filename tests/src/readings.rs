@@ -1,9 +1,31 @@
 //! Readings to feed a database with, and where they went.
 
+use crate::database::Database;
 use crate::session::Session;
+use crate::shared;
+use crate::wait::{SOON, eventually};
 
 /// The two staging tables.
 pub const DOORS: [&str; 2] = ["entity_values_ingest", "entity_values_ingest_durable"];
+
+/// A database without workers, so that each flush is the test's own.
+pub struct Ready {
+    pub database: Database,
+    pub session: Session,
+    /// The id of a number.
+    pub temperature: i64,
+}
+
+pub fn ready() -> Ready {
+    let database = shared::database();
+    let mut session = database.install();
+    let temperature = attribute(&mut session, "temperature", "number");
+    Ready {
+        database,
+        session,
+        temperature,
+    }
+}
 
 /// Registers an attribute of tenant 1 and returns its id.
 #[track_caller]
@@ -24,6 +46,15 @@ pub fn stage(session: &mut Session, door: &str, attribute_id: i64, first: i64, l
 #[track_caller]
 pub fn facts(session: &mut Session) -> (i64, i64) {
     counts(session, "entity_values_ts")
+}
+
+/// Waits until somebody, the workers most likely, has moved everything.
+#[track_caller]
+pub fn wait_for_facts(session: &mut Session, rows: i64) {
+    eventually(SOON, &format!("{rows} facts"), || match facts(session) {
+        seen if seen == (rows, rows) => Ok(()),
+        seen => Err(seen),
+    });
 }
 
 /// The same over all places where a reading can be: staging, facts and rejected.

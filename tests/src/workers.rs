@@ -1,8 +1,37 @@
 //! The background workers as the server shows them.
 
 use crate::cluster::Cluster;
+use crate::database::Database;
 use crate::log::LogMark;
+use crate::readings::{attribute, stage};
+use crate::session::Session;
 use crate::wait::{SOON, eventually};
+
+/// A database whose workers run, on a server of its own: what workers log does not name the database.
+pub fn running() -> (Database, Session) {
+    let cluster = Cluster::builder().preload().start();
+    let database = cluster.create_database("ours");
+    let session = database.install();
+    wait_for_start(&cluster, "ours");
+    (database, session)
+}
+
+/// Makes every row take a second on its way into facts, stages some, and waits until the flush is held up by them.
+pub fn slow_down(session: &mut Session, flusher: i32) {
+    let id = attribute(session, "temperature", "number");
+    session.exec(
+        "CREATE FUNCTION take_a_second() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_catalog.pg_sleep(1); RETURN NEW; END $$;
+         CREATE TRIGGER take_a_second BEFORE INSERT ON entity_values_ts
+             FOR EACH ROW EXECUTE FUNCTION take_a_second()",
+    );
+    stage(session, "entity_values_ingest_durable", id, 1, 50);
+    let asleep = format!("SELECT wait_event FROM pg_stat_activity WHERE pid = {flusher}");
+    eventually(SOON, "the flush takes its time", || match session.text(&asleep) {
+        event if event == "PgSleep" => Ok(()),
+        event => Err(event),
+    });
+}
 
 /// Process ids of one kind of worker ("flusher", "keeper", "janitor", …) in a database.
 pub fn pids(cluster: &Cluster, database: &str, kind: &str) -> Vec<String> {

@@ -1,7 +1,7 @@
-//! Who may do what, and that nobody gets more by planting objects.
+//! Who may do what, and nobody more.
 
 use cluster_tests::readings::{attribute, facts, stage};
-use cluster_tests::{Database, SOON, catalog, eventually, project, shared};
+use cluster_tests::{catalog, project, shared};
 
 #[test]
 fn the_objects_are_those_of_the_checked_in_list() {
@@ -19,17 +19,6 @@ fn the_privileges_are_those_of_the_checked_in_list() {
         "privileges.txt",
         &catalog::privileges(&mut database.install(), "telemetry"),
     );
-}
-
-/// A login role of this test alone: roles belong to the whole cluster.
-fn login(database: &Database, group: Option<&str>) -> String {
-    let role = format!("{}_{}", database.name(), group.unwrap_or("nobody"));
-    let mut session = database.connect();
-    session.exec(&format!("CREATE ROLE {role} LOGIN"));
-    if let Some(group) = group {
-        session.exec(&format!("GRANT {group} TO {role}"));
-    }
-    role
 }
 
 const WRITER: &str = "telemetry_writer";
@@ -109,7 +98,7 @@ fn each_group_may_do_its_own_and_nothing_else() {
     let database = shared::database();
     drop(database.install());
     for group in [None, Some(WRITER), Some(READER), Some(ADMIN), Some(MONITOR)] {
-        let mut session = database.connect_as(&login(&database, group));
+        let mut session = database.connect_as(&database.create_login(group));
         for (sql, groups) in MATRIX {
             session.exec("BEGIN");
             let outcome = session.try_exec(sql);
@@ -151,161 +140,11 @@ fn partitions_give_no_more_than_their_parent() {
     assert!(granted.is_empty(), "{granted:#?}");
 }
 
-/// Functions and operators that the extension uses by name, as an attacker would define them: whoever runs one is caught.
-fn traps(schema: &str) -> String {
-    let trap = "LANGUAGE plpgsql AS $$ BEGIN RAISE 'captured' USING ERRCODE = 'P0666'; END $$";
-    let mut sql = String::new();
-    for signature in [
-        "count(bigint) RETURNS bigint",
-        "now() RETURNS timestamptz",
-        "clock_timestamp() RETURNS timestamptz",
-        "format(text, text) RETURNS text",
-        "quote_ident(text) RETURNS text",
-        "coalesce_it(text) RETURNS text",
-        "isfinite(timestamptz) RETURNS boolean",
-        "make_interval(double precision) RETURNS interval",
-        "pg_get_userbyid(oid) RETURNS name",
-        "stage_flush() RETURNS bigint",
-        "setup() RETURNS bigint",
-    ] {
-        sql += &format!("CREATE FUNCTION {schema}.{signature} {trap};\n");
-    }
-    let types = [
-        "bigint",
-        "integer",
-        "text",
-        "name",
-        "oid",
-        "timestamptz",
-        "double precision",
-        "boolean",
-        "\"char\"",
-    ];
-    for operand in types {
-        sql += &format!("CREATE FUNCTION {schema}.trap({operand}, {operand}) RETURNS boolean {trap};\n");
-        for operator in ["=", "<>", "<", ">", "<=", ">=", "~", "!~"] {
-            sql += &format!(
-                "CREATE OPERATOR {schema}.{operator} (LEFTARG = {operand}, RIGHTARG = {operand}, FUNCTION = {schema}.trap);\n"
-            );
-        }
-    }
-    sql
-}
-
-/// Tables that hide the real ones where names are looked up unqualified.
-const TEMPORARY_TABLES: &str = "
-    CREATE TEMP TABLE entity_values_ingest (planted int);
-    CREATE TEMP TABLE entity_values_ts (planted int);
-    CREATE TEMP TABLE entity_values_rejected (planted int);
-    CREATE TEMP TABLE attributes (attribute_id int, tenant_id bigint, name text, value_type text);
-    CREATE TEMP TABLE entities (planted int);
-    CREATE TEMP TABLE pg_class (planted int);
-    CREATE TEMP TABLE pg_namespace (planted int);
-    CREATE TEMP TABLE pg_extension (planted int);
-    CREATE TEMP TABLE pg_roles (planted int);
-    CREATE TEMP TABLE pg_proc (planted int)";
-
-/// The traps are good: an unqualified name does fall into them.
-#[test]
-fn traps_catch_the_careless() {
-    let database = shared::database();
-    let mut session = database.connect();
-    session.exec(&traps("public"));
-    session.exec("SET search_path = public, pg_catalog");
-    for careless in [
-        "SELECT now()",
-        "SELECT 1 = 1",
-        "SELECT 'a'::text ~ 'b'",
-        "SELECT count(1::bigint)",
-    ] {
-        session.fails_with("P0666", careless);
-    }
-}
-
-#[test]
-fn planted_objects_are_not_used_by_functions() {
-    let database = shared::database();
-    let id = attribute(&mut database.install(), "temperature", "number");
-    let attacker = login(&database, Some(WRITER));
-    database
-        .connect()
-        .exec(&format!("GRANT CREATE ON SCHEMA public TO {attacker}"));
-    let mut session = database.connect_as(&attacker);
-    session.exec(&traps("public"));
-    session.exec(TEMPORARY_TABLES);
-    session.exec("SET search_path = pg_temp, public, pg_catalog");
-    let staged = format!(
-        "INSERT INTO telemetry.entity_values_ingest (tenant_id, entity_id, attribute_id, value_num)
-         VALUES (1, 1, {id}, 0), (1, 2, -1, 0)"
-    );
-    session.exec(&staged);
-    assert_eq!(session.number("SELECT telemetry.stage_flush()"), 1);
-    assert_eq!(
-        session.number("SELECT telemetry.register_attribute(1, 'temperature', 'number')"),
-        id
-    );
-    session
-        .exec("SELECT telemetry.register_attribute(1, 'new', 'text'), telemetry.register_entity(1, 'robot')");
-    session.exec("SELECT * FROM telemetry.last_flush()");
-    let mut session = database.connect();
-    session.exec("SET search_path = telemetry");
-    assert_eq!(facts(&mut session), (1, 1));
-    assert_eq!(session.number("SELECT count(*) FROM entity_values_rejected"), 1);
-    // A superuser who looks after the installation with such a path is no easier prey.
-    session.exec("SET search_path = public, pg_catalog");
-    session.exec("SELECT telemetry.setup()");
-    session.exec("SELECT telemetry.stage_flush()");
-    session.exec("SELECT FROM telemetry.worker_status");
-}
-
-#[test]
-fn planted_objects_are_not_used_by_the_install_script() {
-    let database = shared::database();
-    let mut session = database.connect();
-    session.exec("CREATE SCHEMA traps");
-    session.exec(&traps("traps"));
-    // What would collide is refused; what merely looks like pg_catalog's must not be used.
-    session.exec("CREATE SCHEMA telemetry");
-    session.exec(&traps("telemetry"));
-    session.exec("DROP FUNCTION telemetry.stage_flush(), telemetry.setup()");
-    session.exec("SET search_path = traps, pg_catalog");
-    session.exec("CREATE EXTENSION pg_telemetry SCHEMA telemetry");
-    session.exec("SELECT telemetry.setup()");
-    session.exec("DROP EXTENSION pg_telemetry");
-}
-
-#[test]
-fn planted_objects_are_not_used_by_workers() {
-    let database = shared::database_with_workers();
-    let mut session = database.install();
-    let id = attribute(&mut session, "temperature", "number");
-    session.exec("CREATE SCHEMA traps");
-    session.exec(&traps("traps"));
-    session.exec(&format!(
-        "ALTER DATABASE {} SET search_path = traps, pg_catalog",
-        database.quoted_name()
-    ));
-    // New workers take the setting of the database; this session keeps its own.
-    session.exec(&format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE backend_type IN ('pg_telemetry flusher', 'pg_telemetry keeper') AND datname = '{}'",
-        database.name()
-    ));
-    for first in [1, 11] {
-        stage(&mut session, "entity_values_ingest", id, first, first + 9);
-        eventually(SOON, "workers flush", || match facts(&mut session) {
-            (rows, _) if rows == first + 9 => Ok(()),
-            seen => Err(seen),
-        });
-    }
-    assert_eq!(database.log().lines_with(" P0666 "), Vec::<String>::new());
-}
-
 #[test]
 fn rights_to_call_do_not_carry_over_to_code_in_temporary_schemas() {
     let database = shared::database();
     drop(database.install());
-    let mut session = database.connect_as(&login(&database, Some(WRITER)));
+    let mut session = database.connect_as(&database.create_login(Some(WRITER)));
     // A trigger or default of a writer's own table never runs inside the flush, and SET ROLE stays out of reach.
     session.fails_with(
         "42501",
@@ -321,7 +160,7 @@ fn a_member_of_the_owner_role_cannot_use_the_rights_of_whoever_flushes() {
     let database = shared::database();
     let mut session = database.install();
     let id = attribute(&mut session, "temperature", "number");
-    let member = login(&database, Some("telemetry_owner"));
+    let member = database.create_login(Some("telemetry_owner"));
     let is_superuser = format!("SELECT rolsuper FROM pg_roles WHERE rolname = '{member}'");
     let mut attacker = database.connect_as(&member);
     attacker.exec("SET search_path = telemetry; SET ROLE telemetry_owner");

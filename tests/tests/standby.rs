@@ -1,16 +1,9 @@
 //! Replicas: reads work, writes are refused clearly, promotion starts everything.
 
-use cluster_tests::readings::{attribute, facts, stage};
-use cluster_tests::{Cluster, SOON, Session, eventually, workers};
+use cluster_tests::readings::{attribute, facts, stage, wait_for_facts};
+use cluster_tests::{Cluster, workers};
 
 const NOTHING: Vec<String> = Vec::new();
-
-fn wait_for_facts(session: &mut Session, rows: i64) {
-    eventually(SOON, &format!("{rows} facts"), || match facts(session) {
-        seen if seen == (rows, rows) => Ok(()),
-        seen => Err(seen),
-    });
-}
 
 #[test]
 fn a_standby_runs_no_worker_until_it_is_promoted() {

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use cluster_tests::readings::{attribute, facts, stage};
+use cluster_tests::readings::{attribute, stage, wait_for_facts};
 use cluster_tests::scripts::Script;
-use cluster_tests::{Database, SOON, Session, catalog, eventually, project, shared, workers};
+use cluster_tests::{Database, Session, catalog, project, shared, workers};
 
 const RELEASED: &str = "sql/install";
 
@@ -134,13 +134,6 @@ fn released_scripts_are_frozen() {
             "no checksum of version {version}"
         );
     }
-}
-
-fn wait_for_facts(session: &mut Session, rows: i64) {
-    eventually(SOON, &format!("{rows} facts"), || match facts(session) {
-        seen if seen == (rows, rows) => Ok(()),
-        seen => Err(seen),
-    });
 }
 
 #[test]
