@@ -28,7 +28,7 @@ for frozen in "$project"/sql/install/pg_telemetry--*.sql; do
     fi
     install -m 644 "$frozen" "$new/extension/"
 done
-install -m 644 "$project/LICENSE" "$new/"
+install -m 644 "$project/LICENSE" "$project/README.md" "$project/CHANGELOG.md" "$new/"
 
 rm -rf "$folder"
 mv "$new" "$folder"

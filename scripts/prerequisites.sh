@@ -31,8 +31,10 @@ done
 packages=()
 has_compiler || packages+=(gcc libc6-dev)
 has_libclang || packages+=(libclang-dev)
-has_server "$pg_config" || packages+=("postgresql-$major")
-has_server_headers "$pg_config" || packages+=("postgresql-server-dev-$major")
+if [ "$pg_config" = "/usr/lib/postgresql/$major/bin/pg_config" ]; then # where packages would put it
+    has_server "$pg_config" || packages+=("postgresql-$major")
+    has_server_headers "$pg_config" || packages+=("postgresql-server-dev-$major")
+fi
 [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}"
 
 if ! has_server "$pg_config" || ! has_server_headers "$pg_config"; then
