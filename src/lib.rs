@@ -24,14 +24,8 @@ pgrx::pg_module_magic!();
 pub extern "C-unwind" fn _PG_init() {
     guc::register();
     pg::backtrace::keep_out_of_errors();
-    // SAFETY: flags of this process. pg_upgrade starts servers that nobody may write to.
-    let (preloading, upgrading) = unsafe {
-        (
-            pg_sys::process_shared_preload_libraries_in_progress,
-            pg_sys::IsBinaryUpgrade,
-        )
-    };
-    if preloading && !upgrading {
+    // pg_upgrade starts servers that nobody may write to.
+    if pg::loading::is_preload() && !pg::loading::is_upgrade() {
         shmem::request();
         worker::register();
     }

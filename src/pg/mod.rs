@@ -7,6 +7,7 @@ pub mod compat;
 pub mod databases;
 pub mod extension_script;
 pub mod identity;
+pub mod loading;
 pub mod lock;
 pub mod partitions;
 pub mod process;
