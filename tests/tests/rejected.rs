@@ -1,6 +1,5 @@
 //! Rows that can never be stored go to entity_values_rejected with the reason, and cost no other row.
 
-use cluster_tests::NULL;
 use cluster_tests::readings::{DOORS, Ready, attribute, facts, ready, stage};
 
 #[test]
