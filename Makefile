@@ -13,14 +13,15 @@ ifeq ($(origin PG),undefined)
 endif
 PG ?= 15
 PG_CONFIG ?= $(shell scripts/pg-config.sh $(PG))
-export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+export CARGO_TARGET_DIR := $(shell realpath -m -- "$${CARGO_TARGET_DIR:-target}")
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # One build folder a major: going from one to another and back builds nothing again.
 BUILD := $(CARGO_TARGET_DIR)/pg$(PG)
 LIBRARY := $(BUILD)/release/libpg_telemetry.so
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
-PACKAGE := $(CARGO_TARGET_DIR)/package/pg_telemetry-$(VERSION)-pg$(PG)
+PACKAGES := $(CARGO_TARGET_DIR)/package
+PACKAGE := pg_telemetry-$(VERSION)-pg$(PG)
 
 # Everything in release: one set of artefacts, and what is tested is what is shipped.
 FEATURES := --release --locked --no-default-features --features pg$(PG)
@@ -54,20 +55,20 @@ build: prerequisites ## the extension, release build
 
 .PHONY: folder
 folder: build
-	@scripts/package.sh "$(LIBRARY)" "$(PACKAGE)"
+	@scripts/package.sh "$(LIBRARY)" "$(PACKAGES)/$(PACKAGE)"
 
 .PHONY: package
 package: folder ## a folder and a tar.gz with lib/ and extension/, ready to copy
-	@tar -C "$(dir $(PACKAGE))" --sort=name --owner=0 --group=0 --numeric-owner -czf "$(PACKAGE).tar.gz" "$(notdir $(PACKAGE))"
-	@echo "$(PACKAGE).tar.gz"
+	@cd "$(PACKAGES)" && tar --sort=name --owner=0 --group=0 --numeric-owner -czf "$(PACKAGE).tar.gz" "$(PACKAGE)"
+	@echo "$(PACKAGES)/$(PACKAGE).tar.gz"
 
 .PHONY: install
 install: folder ## into the PostgreSQL of this machine, with sudo where needed (DESTDIR for packagers)
-	@scripts/system-install.sh "$(PG_CONFIG)" "$(PACKAGE)"
+	@scripts/system-install.sh "$(PG_CONFIG)" "$(PACKAGES)/$(PACKAGE)"
 
 .PHONY: tree
 tree: folder
-	@run_dir=$$(scripts/run-dir.sh); scripts/private-install.sh "$(PG_CONFIG)" "$$run_dir/pg$(PG)" "$(PACKAGE)"
+	@run_dir=$$(scripts/run-dir.sh); scripts/private-install.sh "$(PG_CONFIG)" "$$run_dir/pg$(PG)" "$(PACKAGES)/$(PACKAGE)"
 
 # --- checking ---------------------------------------------------------------------------------------------------
 
