@@ -1,0 +1,219 @@
+//! The indexes of a partition, and how a batch of readings gets into them.
+
+use pgrx::pg_sys;
+
+use super::compat;
+use super::heap_page::block_of;
+use super::layout;
+use super::memory::Scratch;
+use super::relation::Relation;
+use crate::staging::batch::{Batch, Row};
+use crate::staging::reading::{INGESTED_AT, Tuple};
+
+/// Entries between two looks for an interrupt.
+const CHUNK: usize = 1000;
+
+/// The first support function of BRIN operator classes says which kind they are.
+const BRIN_KIND: u16 = 1;
+
+const FIRST_OF_PAGE: u16 = 1;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// Every row, in the order of the key as far as it consists of whole numbers.
+    BTree,
+    /// Every row, in the order in which they lie.
+    Each,
+    /// The least and the greatest time of each page say all that the index would keep.
+    LeastAndGreatest,
+}
+
+pub struct Index {
+    pointer: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+    method: Method,
+    /// The table's columns, counted from 0.
+    columns: Vec<usize>,
+}
+
+impl Index {
+    /// All indexes of a partition; None when there is one that wants more than its entries put in.
+    pub fn of(table: &Relation) -> Option<Vec<Index>> {
+        // SAFETY: open; the list is a copy.
+        let oids: Vec<pg_sys::Oid> = unsafe {
+            let list = pg_sys::RelationGetIndexList(table.as_ptr());
+            let found = pgrx::PgList::<pg_sys::Oid>::from_pg(list);
+            let oids = found.iter_oid().collect();
+            pg_sys::list_free(found.into_pg());
+            oids
+        };
+        let mut indexes = Vec::with_capacity(oids.len());
+        for oid in oids {
+            let index = Index::open(oid, table)?;
+            // SAFETY: open.
+            if unsafe { (*index.info).ii_ReadyForInserts } {
+                indexes.push(index);
+            }
+        }
+        Some(indexes)
+    }
+
+    fn open(oid: pg_sys::Oid, table: &Relation) -> Option<Index> {
+        // SAFETY: an index of an open table; dropped with its handle, whatever comes of the questions below.
+        unsafe {
+            let pointer = pg_sys::index_open(oid, pg_sys::RowExclusiveLock as i32);
+            let info = pg_sys::BuildIndexInfo(pointer);
+            let mut index = Index {
+                pointer,
+                info,
+                method: Method::Each,
+                columns: Vec::new(),
+            };
+            let plain = !(*info).ii_Unique
+                && (*info).ii_Expressions.is_null()
+                && (*info).ii_Predicate.is_null()
+                && (*info).ii_ExclusionOps.is_null();
+            let count = usize::try_from((*info).ii_NumIndexAttrs).ok()?;
+            for number in &(&(*info).ii_IndexAttrNumbers)[..count] {
+                index.columns.push(usize::try_from(*number).ok()?.checked_sub(1)?);
+            }
+            index.method = match (*(*pointer).rd_rel).relam {
+                pg_sys::BTREE_AM_OID => Method::BTree,
+                pg_sys::BRIN_AM_OID => index.brin_method(table),
+                _ => return None,
+            };
+            plain.then_some(index)
+        }
+    }
+
+    fn brin_method(&self, table: &Relation) -> Method {
+        // SAFETY: an open BRIN index; a support function of its first column.
+        let kind = unsafe { pg_sys::index_getprocid(self.pointer, 1, BRIN_KIND) };
+        let one_time = self.columns == [INGESTED_AT] && layout::is_never_null(table, INGESTED_AT);
+        if one_time && kind == pg_sys::Oid::from(pg_sys::F_BRIN_MINMAX_OPCINFO) {
+            Method::LeastAndGreatest
+        } else {
+            Method::Each
+        }
+    }
+
+    /// Puts in what was inserted at these places of the table.
+    pub fn insert(
+        &self,
+        table: &Relation,
+        batch: &Batch,
+        rows: &[Row],
+        places: &[pg_sys::ItemPointerData],
+        scratch: &Scratch,
+    ) {
+        let order = match self.method {
+            Method::Each => (0..rows.len() as u32).collect(),
+            Method::BTree => self.key_order(batch, rows),
+            Method::LeastAndGreatest => extremes(rows, places),
+        };
+        for chunk in order.chunks(CHUNK) {
+            pgrx::check_for_interrupts!();
+            scratch.within(|| {
+                for number in chunk {
+                    let number = *number as usize;
+                    self.insert_one(table, batch.tuple(&rows[number]), places[number]);
+                }
+            });
+            scratch.reset();
+        }
+    }
+
+    fn insert_one(&self, table: &Relation, tuple: &[u8], mut place: pg_sys::ItemPointerData) {
+        let mut values = [pg_sys::Datum::from(0); pg_sys::INDEX_MAX_KEYS as usize];
+        let mut nulls = [true; pg_sys::INDEX_MAX_KEYS as usize];
+        let Some(reading) = Tuple::new(tuple) else {
+            return;
+        };
+        for (slot, column) in self.columns.iter().enumerate() {
+            let value = match column {
+                6 => reading.attribute_id().map(pg_sys::Datum::from),
+                // SAFETY: within the tuple.
+                7 => reading
+                    .text_at()
+                    .map(|at| pg_sys::Datum::from(unsafe { tuple.as_ptr().add(at) })),
+                wide => reading.wide(*wide).map(pg_sys::Datum::from),
+            };
+            nulls[slot] = value.is_none();
+            values[slot] = value.unwrap_or(pg_sys::Datum::from(0));
+        }
+        // SAFETY: both are open and locked; the arrays are as long as an index can be wide.
+        unsafe {
+            pg_sys::index_insert(
+                self.pointer,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+                &mut place,
+                table.as_ptr(),
+                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
+                false,
+                self.info,
+            );
+        }
+    }
+
+    /// The order of the key: neighbours go to the same page of the index. A matter of speed only.
+    fn key_order(&self, batch: &Batch, rows: &[Row]) -> Vec<u32> {
+        let whole = |column: &&usize| [0, 1, 2, 3, 5, 6].contains(*column);
+        let columns: Vec<usize> = self.columns.iter().take_while(whole).take(4).copied().collect();
+        let mut keys: Vec<([i64; 4], u32)> = rows
+            .iter()
+            .enumerate()
+            .map(|(number, row)| {
+                let mut key = [0; 4];
+                if let Some(reading) = Tuple::new(batch.tuple(row)) {
+                    for (part, column) in key.iter_mut().zip(&columns) {
+                        *part = match column {
+                            6 => reading.attribute_id().map_or(i64::MAX, i64::from),
+                            wide => reading.wide(*wide).unwrap_or(i64::MAX),
+                        };
+                    }
+                }
+                (key, number as u32)
+            })
+            .collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|(_, number)| number).collect()
+    }
+}
+
+/// The rows with the least and the greatest time of each page, and the first of a new page, by which the index notices that
+/// the range before is complete.
+fn extremes(rows: &[Row], places: &[pg_sys::ItemPointerData]) -> Vec<u32> {
+    let mut chosen: Vec<u32> = Vec::new();
+    let mut start = 0;
+    while start < places.len() {
+        let block = block_of(&places[start]);
+        let same = |place: &&pg_sys::ItemPointerData| block_of(place) == block;
+        let end = start + places[start..].iter().take_while(same).count();
+        let page = start..end;
+        let least = page.clone().min_by_key(|number| rows[*number].ingested_at);
+        let greatest = page.clone().max_by_key(|number| rows[*number].ingested_at);
+        let first = page
+            .clone()
+            .find(|number| places[*number].ip_posid == FIRST_OF_PAGE);
+        let mut of_page: Vec<usize> = [least, greatest, first].into_iter().flatten().collect();
+        of_page.sort_unstable();
+        of_page.dedup();
+        chosen.extend(of_page.into_iter().map(|number| number as u32));
+        start = end;
+    }
+    chosen
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        // After an error the rollback closes it.
+        if !std::thread::panicking() {
+            // SAFETY: opened here, closed once; the lock stays to the end of the transaction.
+            unsafe {
+                compat::end_index_insertions(self.pointer, self.info);
+                pg_sys::index_close(self.pointer, pg_sys::NoLock as i32);
+            }
+        }
+    }
+}
