@@ -96,6 +96,15 @@ impl Plan {
     }
 }
 
+/// Whether a page holds a row that could be taken.
+pub fn has_rows(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32)) -> bool {
+    let page = at.1;
+    (1..=page.items()).any(|number| {
+        let item = page.item(number);
+        item.state == State::Normal && matches!(kind(verdicts, at, number, item), Kind::Plain | Kind::Single)
+    })
+}
+
 enum Kind {
     Plain,
     Single,

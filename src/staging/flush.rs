@@ -9,7 +9,6 @@ use crate::partition::create::{Parent, ensure_ahead, ensure_at};
 use crate::pg::claim::Staging;
 use crate::pg::partitions::{self, EPOCH_2000, Partition};
 use crate::pg::{process, settings, xact};
-use crate::sql::read;
 
 use super::batch::Batch;
 use super::fallback;
@@ -70,10 +69,11 @@ pub fn flush(installed: &Installed, max_rows: i64) -> Result<Flushed, Error> {
 }
 
 /// The cheap answer that an idle flusher needs: reads, takes no transaction id, writes nothing.
-pub fn is_empty(installed: &Installed, door: Table) -> Result<bool, Error> {
-    let text = format!("SELECT EXISTS (SELECT FROM {})", installed.qualified(door));
-    let found: Option<bool> = read(&text, vec![], crate::sql::value)?;
-    Ok(found != Some(true))
+fn is_empty(installed: &Installed, door: Table) -> Result<bool, Error> {
+    match Staging::open(installed.require_table(door)?) {
+        Some(direct) => xact::with_snapshot(|| Ok(direct.is_empty())),
+        None => fallback::is_empty(installed, door),
+    }
 }
 
 fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flushed, Error> {
