@@ -8,7 +8,7 @@ use super::layout;
 use super::memory::Scratch;
 use super::relation::Relation;
 use crate::staging::batch::{Batch, Row};
-use crate::staging::reading::{INGESTED_AT, Tuple};
+use crate::staging::reading::{ATTRIBUTE_ID, INGESTED_AT, Tuple};
 
 /// Entries between two looks for an interrupt.
 const CHUNK: usize = 1000;
@@ -17,6 +17,9 @@ const CHUNK: usize = 1000;
 const BRIN_KIND: u16 = 1;
 
 const FIRST_OF_PAGE: u16 = 1;
+
+/// Columns by which entries are sorted.
+const KEY: usize = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Method {
@@ -106,24 +109,46 @@ impl Index {
         places: &[pg_sys::ItemPointerData],
         scratch: &Scratch,
     ) {
-        let order = match self.method {
-            Method::Each => (0..rows.len() as u32).collect(),
-            Method::BTree => self.key_order(batch, rows),
-            Method::LeastAndGreatest => extremes(rows, places),
+        let entries = match self.method {
+            Method::Each => entries(0..rows.len() as u32),
+            Method::BTree => self.by_key(batch, rows),
+            Method::LeastAndGreatest => entries(extremes(rows, places)),
         };
-        for chunk in order.chunks(CHUNK) {
+        let packed = self.method == Method::BTree && self.fits_key();
+        for chunk in entries.chunks(CHUNK) {
             pgrx::check_for_interrupts!();
             scratch.within(|| {
-                for number in chunk {
-                    let number = *number as usize;
-                    self.insert_one(table, batch.tuple(&rows[number]), places[number]);
+                for entry in chunk {
+                    let number = entry.number as usize;
+                    if packed {
+                        self.insert_key(table, &entry.key, places[number]);
+                    } else {
+                        self.insert_one(table, batch.tuple(&rows[number]), places[number]);
+                    }
                 }
             });
             scratch.reset();
         }
     }
 
-    fn insert_one(&self, table: &Relation, tuple: &[u8], mut place: pg_sys::ItemPointerData) {
+    /// All that the index holds is in the key that it was sorted by: the rows, which lie in another order, need not be fetched.
+    fn fits_key(&self) -> bool {
+        let always_set = |column: &usize| [0, 1, INGESTED_AT, ATTRIBUTE_ID].contains(column);
+        self.columns.len() <= KEY && self.columns.iter().all(always_set)
+    }
+
+    fn insert_key(&self, table: &Relation, key: &[i64; KEY], place: pg_sys::ItemPointerData) {
+        let mut values = [pg_sys::Datum::from(0); KEY];
+        for (slot, column) in self.columns.iter().enumerate() {
+            values[slot] = match *column {
+                ATTRIBUTE_ID => pg_sys::Datum::from(key[slot] as i32),
+                _ => pg_sys::Datum::from(key[slot]),
+            };
+        }
+        self.put(table, &mut values, &mut [false; KEY], place);
+    }
+
+    fn insert_one(&self, table: &Relation, tuple: &[u8], place: pg_sys::ItemPointerData) {
         let mut values = [pg_sys::Datum::from(0); pg_sys::INDEX_MAX_KEYS as usize];
         let mut nulls = [true; pg_sys::INDEX_MAX_KEYS as usize];
         let Some(reading) = Tuple::new(tuple) else {
@@ -131,7 +156,7 @@ impl Index {
         };
         for (slot, column) in self.columns.iter().enumerate() {
             let value = match column {
-                6 => reading.attribute_id().map(pg_sys::Datum::from),
+                &ATTRIBUTE_ID => reading.attribute_id().map(pg_sys::Datum::from),
                 // SAFETY: within the tuple.
                 7 => reading
                     .text_at()
@@ -141,7 +166,18 @@ impl Index {
             nulls[slot] = value.is_none();
             values[slot] = value.unwrap_or(pg_sys::Datum::from(0));
         }
-        // SAFETY: both are open and locked; the arrays are as long as an index can be wide.
+        self.put(table, &mut values, &mut nulls, place);
+    }
+
+    /// The arrays must be as long as the index is wide.
+    fn put(
+        &self,
+        table: &Relation,
+        values: &mut [pg_sys::Datum],
+        nulls: &mut [bool],
+        mut place: pg_sys::ItemPointerData,
+    ) {
+        // SAFETY: both are open and locked; the callers give arrays of the width that the index has.
         unsafe {
             pg_sys::index_insert(
                 self.pointer,
@@ -157,28 +193,46 @@ impl Index {
     }
 
     /// The order of the key: neighbours go to the same page of the index. A matter of speed only.
-    fn key_order(&self, batch: &Batch, rows: &[Row]) -> Vec<u32> {
-        let whole = |column: &&usize| [0, 1, 2, 3, 5, 6].contains(*column);
-        let columns: Vec<usize> = self.columns.iter().take_while(whole).take(4).copied().collect();
-        let mut keys: Vec<([i64; 4], u32)> = rows
+    fn by_key(&self, batch: &Batch, rows: &[Row]) -> Vec<Entry> {
+        let whole = |column: &&usize| [0, 1, INGESTED_AT, 3, 5, ATTRIBUTE_ID].contains(*column);
+        let columns: Vec<usize> = self.columns.iter().take_while(whole).take(KEY).copied().collect();
+        let mut entries: Vec<Entry> = rows
             .iter()
             .enumerate()
             .map(|(number, row)| {
-                let mut key = [0; 4];
+                let mut key = [0; KEY];
                 if let Some(reading) = Tuple::new(batch.tuple(row)) {
                     for (part, column) in key.iter_mut().zip(&columns) {
-                        *part = match column {
-                            6 => reading.attribute_id().map_or(i64::MAX, i64::from),
-                            wide => reading.wide(*wide).unwrap_or(i64::MAX),
+                        *part = match *column {
+                            ATTRIBUTE_ID => reading.attribute_id().map_or(i64::MAX, i64::from),
+                            wide => reading.wide(wide).unwrap_or(i64::MAX),
                         };
                     }
                 }
-                (key, number as u32)
+                Entry {
+                    key,
+                    number: number as u32,
+                }
             })
             .collect();
-        keys.sort_unstable();
-        keys.into_iter().map(|(_, number)| number).collect()
+        entries.sort_unstable();
+        entries
     }
+}
+
+/// One entry to come: its key, where it has one, and which row it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    key: [i64; KEY],
+    number: u32,
+}
+
+fn entries(numbers: impl IntoIterator<Item = u32>) -> Vec<Entry> {
+    let entry = |number| Entry {
+        key: [0; KEY],
+        number,
+    };
+    numbers.into_iter().map(entry).collect()
 }
 
 /// The rows with the least and the greatest time of each page, and the first of a new page, by which the index notices that

@@ -11,9 +11,8 @@ const HAS_NULL: u16 = 0x0001;
 
 /// The columns, in their order.
 const COLUMNS: usize = 8;
-const ATTRIBUTE_ID: usize = 6;
-
 pub const INGESTED_AT: usize = 2;
+pub const ATTRIBUTE_ID: usize = 6;
 
 /// A tuple, header included.
 #[derive(Debug, Clone, Copy)]
