@@ -66,12 +66,12 @@ impl Staging {
         Some(Staging { relation, marking })
     }
 
-    /// Whether the active snapshot sees no row at all. For an idle flush, and next to nothing where there are rows: it ends at
-    /// the first. Rows that are gone cost it far less than they cost the executor.
-    pub fn is_empty(&self) -> bool {
+    /// Whether there may be rows to take for the active snapshot. Ends at the first; rows that were moved cost it far less
+    /// than they cost the executor.
+    pub fn has_rows(&self) -> bool {
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let mut verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
-        (0..self.relation.blocks()).all(|block| {
+        (0..self.relation.blocks()).any(|block| {
             pgrx::check_for_interrupts!();
             let buffer = self.pin(block);
             // SAFETY: pinned just now; both are given back.
@@ -80,7 +80,7 @@ impl Staging {
                 let page = Page::new(pg_sys::BufferGetPage(buffer));
                 let found = page_plan::has_rows(&mut verdicts, (buffer, page, block));
                 pg_sys::UnlockReleaseBuffer(buffer);
-                !found
+                found
             }
         })
     }

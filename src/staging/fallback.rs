@@ -8,9 +8,8 @@ use super::batch::{Batch, NO_LEAF};
 use super::flush::{Move, PARTITIONS_PER_FLUSH};
 use super::route::Route;
 use crate::error::Error;
-use crate::installed::{Installed, Table};
 use crate::pg::handover::returned_tuples;
-use crate::sql::{Argument, argument, read, value, write};
+use crate::sql::{Argument, argument, read, write};
 
 /// Rows that one statement takes: they are all in memory, twice.
 const MOST_ROWS: usize = 20_000;
@@ -20,12 +19,6 @@ const TIMES: &str = "times AS (
     SELECT coalesce((SELECT range_agg(tstzrange(b.start, b.stop))
                      FROM unnest($1, $2) AS b (start, stop)), '{}'::tstzmultirange) AS covered,
            tstzrange($3, $4) AS accepted)";
-
-pub fn is_empty(installed: &Installed, door: Table) -> Result<bool, Error> {
-    let text = format!("SELECT EXISTS (SELECT FROM {})", installed.qualified(door));
-    let found: Option<bool> = read(&text, vec![], value)?;
-    Ok(found != Some(true))
-}
 
 pub fn claim(work: &Move, batch: &mut Batch) -> Result<(), Error> {
     loop {

@@ -9,6 +9,7 @@ use crate::partition::create::{Parent, ensure_ahead, ensure_at};
 use crate::pg::claim::Staging;
 use crate::pg::partitions::{self, EPOCH_2000, Partition};
 use crate::pg::{process, settings, xact};
+use crate::sql::{read, value};
 
 use super::batch::Batch;
 use super::fallback;
@@ -55,7 +56,7 @@ pub fn flush(installed: &Installed, max_rows: i64) -> Result<Flushed, Error> {
     let mut total = Flushed::default();
     for door in DOORS {
         let left = max_rows - total.taken();
-        if left <= 0 || is_empty(installed, door)? {
+        if left <= 0 || has_nothing_to_take(installed, door)? {
             continue;
         }
         let before = (total.waiting, total.waiting_reason.take(), total.more);
@@ -69,11 +70,18 @@ pub fn flush(installed: &Installed, max_rows: i64) -> Result<Flushed, Error> {
 }
 
 /// The cheap answer that an idle flusher needs: reads, takes no transaction id, writes nothing.
-fn is_empty(installed: &Installed, door: Table) -> Result<bool, Error> {
+fn has_nothing_to_take(installed: &Installed, door: Table) -> Result<bool, Error> {
     match Staging::open(installed.require_table(door)?) {
-        Some(direct) => xact::with_snapshot(|| Ok(direct.is_empty())),
-        None => fallback::is_empty(installed, door),
+        Some(direct) => xact::with_snapshot(|| Ok(!direct.has_rows())),
+        None => is_empty(installed, door),
     }
+}
+
+/// Whether a table is empty for everybody; rows that another flush holds, and may give back, count as there.
+pub fn is_empty(installed: &Installed, door: Table) -> Result<bool, Error> {
+    let text = format!("SELECT EXISTS (SELECT FROM {})", installed.qualified(door));
+    let found: Option<bool> = read(&text, vec![], value)?;
+    Ok(found != Some(true))
 }
 
 fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flushed, Error> {
