@@ -48,6 +48,8 @@ pub enum Error {
     ReadOnly,
     #[error("time {0} cannot be put into a partition")]
     NoPeriod(i64),
+    #[error("a row of {0} cannot be read")]
+    UnreadableRow(String),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
 }
@@ -70,6 +72,7 @@ impl Error {
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
+            Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
         }
     }

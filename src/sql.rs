@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
 
 use crate::error::Error;
+use crate::pg::handover::{self, Taken};
 
 thread_local! {
     static KEPT: RefCell<HashMap<String, Rc<OwnedPreparedStatement>>> = RefCell::default();
@@ -59,6 +60,15 @@ pub fn write<R>(
 pub fn run(text: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| client.update(text, None, &[]).map(drop))?;
     Ok(())
+}
+
+/// Writes what a statement makes of rows that are in our hands, and returns how many rows it wrote.
+pub fn write_taken(text: &str, arguments: Vec<Argument>, taken: &mut Taken) -> Result<i64, Error> {
+    Spi::connect_mut(|client| {
+        taken.show();
+        client.update(text, None, &values(arguments))?;
+        Ok(handover::processed())
+    })
 }
 
 /// One value of the first row; None for NULL and for no row.

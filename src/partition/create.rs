@@ -1,8 +1,6 @@
 //! Making partitions. A new one is made on its own and attached, which lets readers and writers of the parent go on
 //! (SHARE UPDATE EXCLUSIVE); CREATE … PARTITION OF would lock them all out.
 
-use pgrx::pg_sys;
-use pgrx::prelude::*;
 use pgrx::spi::quote_literal;
 
 use super::bounds::{Micros, Period, Step, missing_ahead, missing_at};
@@ -123,27 +121,4 @@ fn free_name(installed: &Installed, name: &str) -> Result<String, Error> {
         value,
     )?;
     Ok(free.unwrap_or_else(|| name.to_owned()))
-}
-
-/// Times that are covered by partitions, as the two arrays of bounds that a query can unnest.
-pub fn coverage(
-    relation: pg_sys::Oid,
-) -> Result<(Vec<TimestampWithTimeZone>, Vec<TimestampWithTimeZone>), Error> {
-    let timestamp = |time: Micros| {
-        let since_2000 = match time {
-            i64::MIN | i64::MAX => time,
-            _ => time - EPOCH_2000,
-        };
-        TimestampWithTimeZone::try_from(since_2000).map_err(|_| Error::NoPeriod(time))
-    };
-    let existing = periods(relation);
-    let starts = existing
-        .iter()
-        .map(|period| timestamp(period.start))
-        .collect::<Result<_, _>>()?;
-    let ends = existing
-        .iter()
-        .map(|period| timestamp(period.end))
-        .collect::<Result<_, _>>()?;
-    Ok((starts, ends))
 }

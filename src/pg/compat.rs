@@ -61,5 +61,36 @@ fn may_create_databases() -> bool {
     return unsafe { pg_sys::have_createdb_privilege() };
 }
 
+/// One column of a tuple descriptor.
+///
+/// # Safety
+/// The descriptor must have that column.
+pub unsafe fn column(descriptor: pg_sys::TupleDesc, index: i32) -> *const pg_sys::FormData_pg_attribute {
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: promised by the caller.
+    unsafe {
+        (*descriptor).attrs.as_ptr().add(index as usize)
+    }
+    #[cfg(feature = "pg18")]
+    // SAFETY: promised by the caller.
+    unsafe {
+        pg_sys::TupleDescAttr(descriptor, index)
+    }
+}
+
+/// What an index may have kept for the insertions of one statement.
+///
+/// # Safety
+/// Both must belong together and be open.
+pub unsafe fn end_index_insertions(index: pg_sys::Relation, info: *mut pg_sys::IndexInfo) {
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    // SAFETY: promised by the caller.
+    unsafe {
+        pg_sys::index_insert_cleanup(index, info);
+    }
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+    let _ = (index, info);
+}
+
 /// The server's number for its statement timeout, the same in all majors so far.
 pub const STATEMENT_TIMEOUT: i32 = 3;

@@ -2,19 +2,32 @@
 //! what differs between major versions is in `compat`.
 
 pub mod activity;
+pub mod arena;
 pub mod backtrace;
+pub mod claim;
 pub mod compat;
 pub mod databases;
+pub mod detoast;
 pub mod extension_script;
+pub mod handover;
+pub mod heap_page;
 pub mod identity;
+pub mod index;
+pub mod layout;
+pub mod leaf;
 pub mod loading;
 pub mod lock;
+pub mod memory;
+pub mod page_plan;
 pub mod partitions;
 pub mod process;
+pub mod relation;
 pub mod settings;
 pub mod signals;
+pub mod slots;
 pub mod timeout;
 pub mod toplevel;
 pub mod utility_hook;
+pub mod verdicts;
 pub mod worker;
 pub mod xact;

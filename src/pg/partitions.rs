@@ -1,4 +1,4 @@
-//! The bounds of a table that is partitioned by one timestamp, from the relation cache.
+//! The partitions of a table that is partitioned by one timestamp, from the relation cache.
 
 use pgrx::pg_sys;
 
@@ -7,13 +7,41 @@ use crate::partition::bounds::Period;
 /// Microseconds between 1970, where our times begin, and 2000, where the server's do.
 pub const EPOCH_2000: i64 = 946_684_800_000_000;
 
+/// One partition, its bounds in the server's own microseconds. Open ends are the ends of time.
+#[derive(Debug, Clone, Copy)]
+pub struct Partition {
+    pub oid: pg_sys::Oid,
+    pub from: i64,
+    pub until: i64,
+}
+
 /// The partitions in order. Open ends are the ends of time; partitions being detached are left out. Empty when the table is
 /// not range-partitioned. Takes an ACCESS SHARE lock to the end of the transaction.
 pub fn periods(parent: pg_sys::Oid) -> Vec<Period> {
+    let since_1970 = |time: i64| match time {
+        i64::MIN | i64::MAX => time,
+        _ => time.saturating_add(EPOCH_2000),
+    };
+    let found = partitions(parent, pg_sys::AccessShareLock);
+    found
+        .into_iter()
+        .map(|partition| Period {
+            start: since_1970(partition.from),
+            end: since_1970(partition.until),
+        })
+        .collect()
+}
+
+/// The same, with the lock of somebody who will write into them: as long as it is held none of them is detached.
+pub fn to_write(parent: pg_sys::Oid) -> Vec<Partition> {
+    partitions(parent, pg_sys::RowExclusiveLock)
+}
+
+fn partitions(parent: pg_sys::Oid, lock: u32) -> Vec<Partition> {
     // SAFETY: the relation stays open and locked while its partition descriptor is read; the arrays have the lengths that
     // the descriptor says: `ndatums` bounds of one key each, and one index more, saying which partition ends there.
     unsafe {
-        let relation = pg_sys::table_open(parent, pg_sys::AccessShareLock as i32);
+        let relation = pg_sys::table_open(parent, lock as i32);
         let mut found = Vec::new();
         let partitioned = (*(*relation).rd_rel).relkind == pg_sys::RELKIND_PARTITIONED_TABLE as i8;
         if partitioned {
@@ -23,12 +51,13 @@ pub fn periods(parent: pg_sys::Oid) -> Vec<Period> {
                 let count = usize::try_from((*bounds).ndatums).unwrap_or(0);
                 let bound = |index: usize| bound_at(bounds, index);
                 for upper in 0..=count {
-                    if *(*bounds).indexes.add(upper) < 0 {
+                    let Ok(partition) = usize::try_from(*(*bounds).indexes.add(upper)) else {
                         continue;
-                    }
-                    found.push(Period {
-                        start: if upper == 0 { i64::MIN } else { bound(upper - 1) },
-                        end: if upper == count { i64::MAX } else { bound(upper) },
+                    };
+                    found.push(Partition {
+                        oid: *(*descriptor).oids.add(partition),
+                        from: if upper == 0 { i64::MIN } else { bound(upper - 1) },
+                        until: if upper == count { i64::MAX } else { bound(upper) },
                     });
                 }
             }
@@ -46,7 +75,7 @@ unsafe fn bound_at(bounds: pg_sys::PartitionBoundInfo, index: usize) -> i64 {
         match **(*bounds).kind.add(index) {
             pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MINVALUE => i64::MIN,
             pg_sys::PartitionRangeDatumKind::PARTITION_RANGE_DATUM_MAXVALUE => i64::MAX,
-            _ => ((**(*bounds).datums.add(index)).value() as i64).saturating_add(EPOCH_2000),
+            _ => (**(*bounds).datums.add(index)).value() as i64,
         }
     }
 }

@@ -162,6 +162,18 @@ pub fn in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
+/// Whether this transaction has written anything, or is about to.
+pub fn has_id() -> bool {
+    // SAFETY: reads a variable of this process.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID }
+}
+
+/// What this transaction has done up to here becomes visible to what it does from here on.
+pub fn next_command() {
+    // SAFETY: inside a transaction, between two commands.
+    unsafe { pg_sys::CommandCounterIncrement() }
+}
+
 /// Runs `body` once this transaction has committed, and not if it rolls back. `body` must not raise an error.
 pub fn after_commit(
     body: impl FnOnce() + Send + std::panic::UnwindSafe + std::panic::RefUnwindSafe + 'static,

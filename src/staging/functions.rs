@@ -58,7 +58,7 @@ fn flush_batches(installed: &Installed, limit: i64) -> Result<Flushed, Error> {
     loop {
         let batch = guc::flush_batch_rows().min(limit.saturating_sub(total.taken()));
         let flushed = xact::with_snapshot(|| flush(installed, batch))?;
-        let more = flushed.taken() >= batch && batch > 0;
+        let more = flushed.more;
         total.add(flushed);
         if !more || total.taken() >= limit {
             return Ok(total);

@@ -85,10 +85,9 @@ pub fn tasks_of(role: Role) -> &'static [Task] {
 }
 
 fn flush_once(context: &Context) -> Result<Report, Error> {
-    let batch = guc::flush_batch_rows();
-    let flushed = flush(context.installed, batch)?;
+    let flushed = flush(context.installed, guc::flush_batch_rows())?;
     Ok(Report {
-        again: flushed.taken() >= batch,
+        again: flushed.more,
         waiting: flushed
             .waiting_reason
             .map(|reason| format!("{} rows wait: {reason}", flushed.waiting)),

@@ -10,6 +10,7 @@ mod cluster;
 mod cluster_dir;
 mod database;
 mod installation;
+pub mod integrity;
 mod log;
 mod process;
 pub mod project;

@@ -1,0 +1,273 @@
+//! The indexes of a partition, and how a batch of readings gets into them.
+
+use pgrx::pg_sys;
+
+use super::compat;
+use super::heap_page::block_of;
+use super::layout;
+use super::memory::Scratch;
+use super::relation::Relation;
+use crate::staging::batch::{Batch, Row};
+use crate::staging::reading::{ATTRIBUTE_ID, INGESTED_AT, Tuple};
+
+/// Entries between two looks for an interrupt.
+const CHUNK: usize = 1000;
+
+/// The first support function of BRIN operator classes says which kind they are.
+const BRIN_KIND: u16 = 1;
+
+const FIRST_OF_PAGE: u16 = 1;
+
+/// Columns by which entries are sorted.
+const KEY: usize = 4;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// Every row, in the order of the key as far as it consists of whole numbers.
+    BTree,
+    /// Every row, in the order in which they lie.
+    Each,
+    /// The least and the greatest time of each page say all that the index would keep.
+    LeastAndGreatest,
+}
+
+pub struct Index {
+    pointer: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+    method: Method,
+    /// The table's columns, counted from 0.
+    columns: Vec<usize>,
+}
+
+impl Index {
+    /// All indexes of a partition; None when there is one that wants more than its entries put in.
+    pub fn of(table: &Relation) -> Option<Vec<Index>> {
+        // SAFETY: open; the list is a copy.
+        let oids: Vec<pg_sys::Oid> = unsafe {
+            let list = pg_sys::RelationGetIndexList(table.as_ptr());
+            let found = pgrx::PgList::<pg_sys::Oid>::from_pg(list);
+            let oids = found.iter_oid().collect();
+            pg_sys::list_free(found.into_pg());
+            oids
+        };
+        let mut indexes = Vec::with_capacity(oids.len());
+        for oid in oids {
+            let index = Index::open(oid, table)?;
+            // SAFETY: open.
+            if unsafe { (*index.info).ii_ReadyForInserts } {
+                indexes.push(index);
+            }
+        }
+        Some(indexes)
+    }
+
+    fn open(oid: pg_sys::Oid, table: &Relation) -> Option<Index> {
+        // SAFETY: an index of an open table; dropped with its handle, whatever comes of the questions below.
+        unsafe {
+            let pointer = pg_sys::index_open(oid, pg_sys::RowExclusiveLock as i32);
+            let info = pg_sys::BuildIndexInfo(pointer);
+            let mut index = Index {
+                pointer,
+                info,
+                method: Method::Each,
+                columns: Vec::new(),
+            };
+            let plain = !(*info).ii_Unique
+                && (*info).ii_Expressions.is_null()
+                && (*info).ii_Predicate.is_null()
+                && (*info).ii_ExclusionOps.is_null();
+            let count = usize::try_from((*info).ii_NumIndexAttrs).ok()?;
+            for number in &(&(*info).ii_IndexAttrNumbers)[..count] {
+                index.columns.push(usize::try_from(*number).ok()?.checked_sub(1)?);
+            }
+            index.method = match (*(*pointer).rd_rel).relam {
+                pg_sys::BTREE_AM_OID => Method::BTree,
+                pg_sys::BRIN_AM_OID => index.brin_method(table),
+                _ => return None,
+            };
+            plain.then_some(index)
+        }
+    }
+
+    fn brin_method(&self, table: &Relation) -> Method {
+        // SAFETY: an open BRIN index; a support function of its first column.
+        let kind = unsafe { pg_sys::index_getprocid(self.pointer, 1, BRIN_KIND) };
+        let one_time = self.columns == [INGESTED_AT] && layout::is_never_null(table, INGESTED_AT);
+        if one_time && kind == pg_sys::Oid::from(pg_sys::F_BRIN_MINMAX_OPCINFO) {
+            Method::LeastAndGreatest
+        } else {
+            Method::Each
+        }
+    }
+
+    /// Puts in what was inserted at these places of the table.
+    pub fn insert(
+        &self,
+        table: &Relation,
+        batch: &Batch,
+        rows: &[Row],
+        places: &[pg_sys::ItemPointerData],
+        scratch: &Scratch,
+    ) {
+        let entries = match self.method {
+            Method::Each => entries(0..rows.len() as u32),
+            Method::BTree => self.by_key(batch, rows),
+            Method::LeastAndGreatest => entries(extremes(rows, places)),
+        };
+        let packed = self.method == Method::BTree && self.fits_key();
+        for chunk in entries.chunks(CHUNK) {
+            pgrx::check_for_interrupts!();
+            scratch.within(|| {
+                for entry in chunk {
+                    let number = entry.number as usize;
+                    if packed {
+                        self.insert_key(table, &entry.key, places[number]);
+                    } else {
+                        self.insert_one(table, batch.tuple(&rows[number]), places[number]);
+                    }
+                }
+            });
+            scratch.reset();
+        }
+    }
+
+    /// All that the index holds is in the key that it was sorted by: the rows, which lie in another order, need not be fetched.
+    fn fits_key(&self) -> bool {
+        let always_set = |column: &usize| [0, 1, INGESTED_AT, ATTRIBUTE_ID].contains(column);
+        self.columns.len() <= KEY && self.columns.iter().all(always_set)
+    }
+
+    fn insert_key(&self, table: &Relation, key: &[i64; KEY], place: pg_sys::ItemPointerData) {
+        let mut values = [pg_sys::Datum::from(0); KEY];
+        for (slot, column) in self.columns.iter().enumerate() {
+            values[slot] = match *column {
+                ATTRIBUTE_ID => pg_sys::Datum::from(key[slot] as i32),
+                _ => pg_sys::Datum::from(key[slot]),
+            };
+        }
+        self.put(table, &mut values, &mut [false; KEY], place);
+    }
+
+    fn insert_one(&self, table: &Relation, tuple: &[u8], place: pg_sys::ItemPointerData) {
+        let mut values = [pg_sys::Datum::from(0); pg_sys::INDEX_MAX_KEYS as usize];
+        let mut nulls = [true; pg_sys::INDEX_MAX_KEYS as usize];
+        let Some(reading) = Tuple::new(tuple) else {
+            return;
+        };
+        for (slot, column) in self.columns.iter().enumerate() {
+            let value = match column {
+                &ATTRIBUTE_ID => reading.attribute_id().map(pg_sys::Datum::from),
+                // SAFETY: within the tuple.
+                7 => reading
+                    .text_at()
+                    .map(|at| pg_sys::Datum::from(unsafe { tuple.as_ptr().add(at) })),
+                wide => reading.wide(*wide).map(pg_sys::Datum::from),
+            };
+            nulls[slot] = value.is_none();
+            values[slot] = value.unwrap_or(pg_sys::Datum::from(0));
+        }
+        self.put(table, &mut values, &mut nulls, place);
+    }
+
+    /// The arrays must be as long as the index is wide.
+    fn put(
+        &self,
+        table: &Relation,
+        values: &mut [pg_sys::Datum],
+        nulls: &mut [bool],
+        mut place: pg_sys::ItemPointerData,
+    ) {
+        // SAFETY: both are open and locked; the callers give arrays of the width that the index has.
+        unsafe {
+            pg_sys::index_insert(
+                self.pointer,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+                &mut place,
+                table.as_ptr(),
+                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
+                false,
+                self.info,
+            );
+        }
+    }
+
+    /// The order of the key: neighbours go to the same page of the index. A matter of speed only.
+    fn by_key(&self, batch: &Batch, rows: &[Row]) -> Vec<Entry> {
+        let whole = |column: &&usize| [0, 1, INGESTED_AT, 3, 5, ATTRIBUTE_ID].contains(*column);
+        let columns: Vec<usize> = self.columns.iter().take_while(whole).take(KEY).copied().collect();
+        let mut entries: Vec<Entry> = rows
+            .iter()
+            .enumerate()
+            .map(|(number, row)| {
+                let mut key = [0; KEY];
+                if let Some(reading) = Tuple::new(batch.tuple(row)) {
+                    for (part, column) in key.iter_mut().zip(&columns) {
+                        *part = match *column {
+                            ATTRIBUTE_ID => reading.attribute_id().map_or(i64::MAX, i64::from),
+                            wide => reading.wide(wide).unwrap_or(i64::MAX),
+                        };
+                    }
+                }
+                Entry {
+                    key,
+                    number: number as u32,
+                }
+            })
+            .collect();
+        entries.sort_unstable();
+        entries
+    }
+}
+
+/// One entry to come: its key, where it has one, and which row it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    key: [i64; KEY],
+    number: u32,
+}
+
+fn entries(numbers: impl IntoIterator<Item = u32>) -> Vec<Entry> {
+    let entry = |number| Entry {
+        key: [0; KEY],
+        number,
+    };
+    numbers.into_iter().map(entry).collect()
+}
+
+/// The rows with the least and the greatest time of each page, and the first of a new page, by which the index notices that
+/// the range before is complete.
+fn extremes(rows: &[Row], places: &[pg_sys::ItemPointerData]) -> Vec<u32> {
+    let mut chosen: Vec<u32> = Vec::new();
+    let mut start = 0;
+    while start < places.len() {
+        let block = block_of(&places[start]);
+        let same = |place: &&pg_sys::ItemPointerData| block_of(place) == block;
+        let end = start + places[start..].iter().take_while(same).count();
+        let page = start..end;
+        let least = page.clone().min_by_key(|number| rows[*number].ingested_at);
+        let greatest = page.clone().max_by_key(|number| rows[*number].ingested_at);
+        let first = page
+            .clone()
+            .find(|number| places[*number].ip_posid == FIRST_OF_PAGE);
+        let mut of_page: Vec<usize> = [least, greatest, first].into_iter().flatten().collect();
+        of_page.sort_unstable();
+        of_page.dedup();
+        chosen.extend(of_page.into_iter().map(|number| number as u32));
+        start = end;
+    }
+    chosen
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        // After an error the rollback closes it.
+        if !std::thread::panicking() {
+            // SAFETY: opened here, closed once; the lock stays to the end of the transaction.
+            unsafe {
+                compat::end_index_insertions(self.pointer, self.info);
+                pg_sys::index_close(self.pointer, pg_sys::NoLock as i32);
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What one look at a page of staging finds there is to do.
+
+use pgrx::pg_sys;
+
+use super::heap_page::{Header, Item, Page, State, place};
+use super::verdicts::{Deleter, Inserter, Verdicts};
+use crate::staging::batch::{Batch, NO_LEAF};
+use crate::staging::route::Route;
+
+#[derive(Clone, Copy)]
+pub struct Found {
+    pub number: u16,
+    pub leaf: u32,
+    pub ingested_at: i64,
+}
+
+/// What is to be done on a page.
+#[derive(Default)]
+pub struct Plan {
+    /// To be marked, all at once.
+    pub take: Vec<Found>,
+    /// To be deleted by the server, one by one.
+    pub single: Vec<Found>,
+    /// To be cleared away.
+    pub dead: Vec<u16>,
+    /// Times of rows for which there is no partition yet.
+    pub waiting: Vec<i64>,
+    /// There are deleted rows that somebody may still see.
+    pub leftover: bool,
+}
+
+impl Plan {
+    /// Looks at a page whose lock is held, for at most as many rows as there is room for.
+    pub fn make(&mut self, verdicts: &mut Verdicts, batch: &mut Batch, at: (pg_sys::Buffer, Page, u32)) {
+        self.clear();
+        let room = batch.room();
+        for number in 1..=at.1.items() {
+            if self.finds() >= room {
+                break;
+            }
+            self.look(verdicts, batch, at, number);
+        }
+    }
+
+    /// Rows to be taken.
+    pub fn finds(&self) -> usize {
+        self.take.len() + self.single.len()
+    }
+
+    fn clear(&mut self) {
+        self.take.clear();
+        self.single.clear();
+        self.dead.clear();
+        self.waiting.clear();
+        self.leftover = false;
+    }
+
+    #[inline]
+    fn look(
+        &mut self,
+        verdicts: &mut Verdicts,
+        batch: &mut Batch,
+        at: (pg_sys::Buffer, Page, u32),
+        number: u16,
+    ) {
+        let (_, page, _) = at;
+        let item = page.item(number);
+        let kind = match item.state {
+            State::Normal => kind(verdicts, at, number, item),
+            State::Dead => Kind::Dead,
+            State::Unused | State::Redirect => Kind::Leave,
+        };
+        let list = match kind {
+            Kind::Plain => &mut self.take,
+            Kind::Single => &mut self.single,
+            Kind::Dead => return self.dead.push(number),
+            Kind::Leave => return,
+            Kind::Leftover => {
+                self.leftover = true;
+                return;
+            }
+        };
+        let Some((route, ingested_at)) = batch.route(page.bytes(item)) else {
+            return;
+        };
+        let leaf = match route {
+            Route::Leaf(leaf) => leaf,
+            Route::Refused => NO_LEAF,
+            Route::Waits => return self.waiting.push(ingested_at),
+        };
+        list.push(Found {
+            number,
+            leaf,
+            ingested_at,
+        });
+    }
+}
+
+/// Whether a page holds a row that could be taken.
+pub fn has_rows(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32)) -> bool {
+    let page = at.1;
+    (1..=page.items()).any(|number| {
+        let item = page.item(number);
+        item.state == State::Normal && matches!(kind(verdicts, at, number, item), Kind::Plain | Kind::Single)
+    })
+}
+
+enum Kind {
+    Plain,
+    Single,
+    Dead,
+    Leave,
+    Leftover,
+}
+
+#[inline]
+fn kind(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32), number: u16, item: Item) -> Kind {
+    let (buffer, page, block) = at;
+    let header = page.tuple(item);
+    let mut tuple = pg_sys::HeapTupleData {
+        t_len: item.length as u32,
+        t_self: place(block, number),
+        t_data: header.as_ptr(),
+        ..Default::default()
+    };
+    if !header.is_untouched()
+        && let Some(kind) = kind_of_touched(verdicts, buffer, header, &mut tuple)
+    {
+        return kind;
+    }
+    if header.is_undone() {
+        return dead_unless_chained(header);
+    }
+    if !header.is_frozen() {
+        // SAFETY: the tuple lies in the locked buffer.
+        match unsafe { verdicts.inserter(&mut tuple, buffer) } {
+            Inserter::Visible => {}
+            Inserter::Invisible => return Kind::Leave,
+            Inserter::Undone => return dead_unless_chained(header),
+            Inserter::Own => return single_if_visible(verdicts, buffer, &mut tuple),
+        }
+    }
+    if header.is_chained() || header.has(pg_sys::HEAP_HASEXTERNAL) {
+        return Kind::Single;
+    }
+    Kind::Plain
+}
+
+/// Somebody deleted, updated or locked it. None when it turns out that this was rolled back.
+fn kind_of_touched(
+    verdicts: &mut Verdicts,
+    buffer: pg_sys::Buffer,
+    header: Header,
+    tuple: &mut pg_sys::HeapTupleData,
+) -> Option<Kind> {
+    if !header.has_deleter() {
+        return Some(single_if_visible(verdicts, buffer, tuple));
+    }
+    match verdicts.deleter(header) {
+        Deleter::Gone => Some(dead_unless_chained(header)),
+        Deleter::Busy => Some(Kind::Leftover),
+        Deleter::Undone => {
+            let kind = single_if_visible(verdicts, buffer, tuple);
+            // The look has left its hint there, unless the snapshot is older than the end of the deleter.
+            (!header.is_untouched()).then_some(kind)
+        }
+    }
+}
+
+fn single_if_visible(verdicts: &Verdicts, buffer: pg_sys::Buffer, tuple: &mut pg_sys::HeapTupleData) -> Kind {
+    // SAFETY: the tuple lies in the locked buffer.
+    if unsafe { verdicts.is_visible(tuple, buffer) } {
+        Kind::Single
+    } else {
+        Kind::Leave
+    }
+}
+
+/// A version in a chain is left to VACUUM, which knows what hangs on it.
+fn dead_unless_chained(header: Header) -> Kind {
+    if header.is_chained() {
+        Kind::Leftover
+    } else {
+        Kind::Dead
+    }
+}

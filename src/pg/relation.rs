@@ -1,0 +1,111 @@
+//! Open relations, and what can be asked of them.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+/// An open relation. Its lock stays to the end of the transaction.
+pub struct Relation {
+    pointer: pg_sys::Relation,
+}
+
+impl Relation {
+    /// Waits for the lock; what others changed meanwhile is seen then.
+    pub fn open_to_write(oid: pg_sys::Oid) -> Relation {
+        // SAFETY: raises an error if there is no such relation.
+        let pointer = unsafe { pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32) };
+        Relation { pointer }
+    }
+
+    pub fn as_ptr(&self) -> pg_sys::Relation {
+        self.pointer
+    }
+
+    pub fn oid(&self) -> pg_sys::Oid {
+        // SAFETY: open.
+        unsafe { (*self.pointer).rd_id }
+    }
+
+    fn class(&self) -> &pg_sys::FormData_pg_class {
+        // SAFETY: open; the entry stays as it is while it is.
+        unsafe { &*(*self.pointer).rd_rel }
+    }
+
+    /// An ordinary table whose storage is the server's own heap, shared with other sessions.
+    pub fn is_plain_heap(&self) -> bool {
+        let class = self.class();
+        class.relkind == pg_sys::RELKIND_RELATION as i8
+            && class.relam == pg_sys::HEAP_TABLE_AM_OID
+            && class.relpersistence != pg_sys::RELPERSISTENCE_TEMP as i8
+    }
+
+    pub fn is_partitioned(&self) -> bool {
+        self.class().relkind == pg_sys::RELKIND_PARTITIONED_TABLE as i8
+    }
+
+    pub fn is_unlogged(&self) -> bool {
+        self.class().relpersistence == pg_sys::RELPERSISTENCE_UNLOGGED as i8
+    }
+
+    pub fn has_index(&self) -> bool {
+        self.class().relhasindex
+    }
+
+    pub fn has_rules(&self) -> bool {
+        self.class().relhasrules
+    }
+
+    /// Row-level security applies to the current user.
+    pub fn has_row_security(&self) -> bool {
+        // SAFETY: a catalog lookup inside a transaction.
+        let enabled = unsafe { pg_sys::check_enable_rls(self.oid(), pg_sys::InvalidOid, true) };
+        enabled == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+    }
+
+    /// Whether the current user holds all of these rights.
+    pub fn may(&self, rights: u32) -> bool {
+        // Each on its own: asked together, one would be enough for the server's default.
+        (0..u32::BITS)
+            .map(|bit| 1 << bit)
+            .filter(|right| rights & right != 0)
+            .all(|right| {
+                // SAFETY: a catalog lookup inside a transaction.
+                let answer = unsafe {
+                    pg_sys::pg_class_aclcheck(self.oid(), pg_sys::GetUserId(), right as pg_sys::AclMode)
+                };
+                answer == pg_sys::AclResult::ACLCHECK_OK
+            })
+    }
+
+    /// Any trigger that fires for one of these events (`TRIGGER_TYPE_*`), `except` left aside.
+    pub fn has_trigger(&self, events: u32, except: Option<&CStr>) -> bool {
+        // SAFETY: open; the descriptor has as many triggers as it says, each with a name.
+        unsafe {
+            let descriptor = (*self.pointer).trigdesc;
+            if descriptor.is_null() {
+                return false;
+            }
+            let count = usize::try_from((*descriptor).numtriggers).unwrap_or(0);
+            (0..count).any(|index| {
+                let trigger = (*descriptor).triggers.add(index);
+                let fires = (*trigger).tgtype as u16 & events as u16 != 0;
+                fires && except.is_none_or(|name| CStr::from_ptr((*trigger).tgname) != name)
+            })
+        }
+    }
+
+    pub fn blocks(&self) -> u32 {
+        // SAFETY: open, with storage.
+        unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.pointer, pg_sys::ForkNumber::MAIN_FORKNUM) }
+    }
+}
+
+impl Drop for Relation {
+    fn drop(&mut self) {
+        // After an error the rollback closes it, and nothing of the server may be called on the way there.
+        if !std::thread::panicking() {
+            // SAFETY: opened here, closed once.
+            unsafe { pg_sys::table_close(self.pointer, pg_sys::NoLock as i32) }
+        }
+    }
+}

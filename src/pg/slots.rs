@@ -1,0 +1,80 @@
+//! Slots in which heap_multi_insert takes its tuples. They are made once and filled by hand: the server's own way would copy
+//! each tuple and count a reference for each.
+
+use pgrx::pg_sys;
+
+use super::memory::Scratch;
+use crate::staging::batch::{Batch, Row};
+
+/// Rows that are inserted together.
+pub const MOST: usize = 1000;
+
+pub struct Slots {
+    memory: Scratch,
+    descriptor: pg_sys::TupleDesc,
+    slots: Vec<*mut pg_sys::TupleTableSlot>,
+    tuples: Vec<pg_sys::HeapTupleData>,
+}
+
+impl Slots {
+    /// For tables that have the eight columns of `like`.
+    pub fn like(like: pg_sys::Oid) -> Slots {
+        let memory = Scratch::new();
+        let relation = super::relation::Relation::open_to_write(like);
+        // SAFETY: open; the copy is not counted by anybody, so slots of it cost nothing to make and drop.
+        let descriptor =
+            memory.within(|| unsafe { pg_sys::CreateTupleDescCopy((*relation.as_ptr()).rd_att) });
+        Slots {
+            memory,
+            descriptor,
+            slots: Vec::new(),
+            tuples: Vec::new(),
+        }
+    }
+
+    /// Puts each row into a slot, without copying it: until the next call the batch stays as it is.
+    pub fn fill(&mut self, batch: &mut Batch, rows: &[Row]) {
+        while self.slots.len() < rows.len() {
+            let descriptor = self.descriptor;
+            // SAFETY: the descriptor and the context live as long as self.
+            let slot = self
+                .memory
+                .within(|| unsafe { pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsHeapTuple) });
+            self.slots.push(slot);
+        }
+        self.tuples.clear();
+        self.tuples.reserve(rows.len());
+        for row in rows {
+            let bytes = batch.tuple_mut(row);
+            self.tuples.push(pg_sys::HeapTupleData {
+                t_len: bytes.len() as u32,
+                t_data: bytes.as_mut_ptr().cast(),
+                ..Default::default()
+            });
+        }
+        for (slot, tuple) in self.slots.iter().zip(&mut self.tuples) {
+            // SAFETY: made above as slots for heap tuples. A slot that says it owns its tuple is not asked to copy it;
+            // nobody clears or drops these slots, their context goes as a whole, so nothing is freed that is not theirs.
+            unsafe {
+                let slot = slot.cast::<pg_sys::HeapTupleTableSlot>();
+                (*slot).tuple = tuple;
+                (*slot).off = 0;
+                (*slot).base.tts_nvalid = 0;
+                (*slot).base.tts_flags &= !(pg_sys::TTS_FLAG_EMPTY as u16);
+                (*slot).base.tts_flags |= pg_sys::TTS_FLAG_SHOULDFREE as u16;
+            }
+        }
+    }
+
+    pub fn as_mut_ptr(&mut self) -> *mut *mut pg_sys::TupleTableSlot {
+        self.slots.as_mut_ptr()
+    }
+
+    /// Where the first so many rows were put.
+    pub fn places(&self, count: usize) -> impl Iterator<Item = pg_sys::ItemPointerData> {
+        self.slots[..count].iter().map(|slot| {
+            // SAFETY: filled by heap_multi_insert.
+            unsafe { (**slot).tts_tid }
+        })
+    }
+}

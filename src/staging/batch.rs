@@ -1,0 +1,88 @@
+//! The rows of one flush on their way from staging to facts.
+
+use super::reading::Tuple;
+use super::route::{Route, Router, Waiting};
+use crate::pg::arena::{Arena, Place};
+
+/// One row of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    pub ingested_at: i64,
+    place: Place,
+    length: u32,
+    /// The place of its partition in the coverage; NO_LEAF: the judge will refuse it.
+    pub leaf: u32,
+}
+
+pub const NO_LEAF: u32 = u32::MAX;
+
+/// Collects rows, up to a number and a size.
+pub struct Batch {
+    arena: Arena,
+    pub rows: Vec<Row>,
+    pub router: Router,
+    pub waiting: Waiting,
+    most_rows: usize,
+    most_bytes: usize,
+}
+
+impl Batch {
+    pub fn new(router: Router, most_rows: usize, most_bytes: usize) -> Batch {
+        Batch {
+            arena: Arena::default(),
+            rows: Vec::new(),
+            router,
+            waiting: Waiting::default(),
+            most_rows,
+            most_bytes,
+        }
+    }
+
+    /// How many more rows it takes.
+    pub fn room(&self) -> usize {
+        if self.is_heavy() {
+            return 0;
+        }
+        self.most_rows.saturating_sub(self.rows.len())
+    }
+
+    /// Full by size, whatever the number of rows.
+    pub fn is_heavy(&self) -> bool {
+        self.arena.bytes() + self.rows.len() * size_of::<Row>() >= self.most_bytes
+    }
+
+    /// Makes room for what one page can hold, so that adding it allocates nothing.
+    pub fn reserve(&mut self, rows: usize, bytes: usize) {
+        self.arena.reserve(rows, bytes);
+        self.rows.reserve(rows);
+    }
+
+    /// Where a row goes, and its time. What cannot be read stays where it is.
+    #[inline]
+    pub fn route(&mut self, tuple: &[u8]) -> Option<(Route, i64)> {
+        let ingested_at = Tuple::new(tuple)?.ingested_at();
+        Some((self.router.route(ingested_at), ingested_at.unwrap_or(i64::MIN)))
+    }
+
+    /// Adds a row with a copy of its tuple.
+    #[inline]
+    pub fn add(&mut self, tuple: &[u8], ingested_at: i64, leaf: u32) {
+        self.rows.push(Row {
+            ingested_at,
+            place: self.arena.push(tuple),
+            length: tuple.len() as u32,
+            leaf,
+        });
+    }
+
+    #[inline]
+    pub fn tuple(&self, row: &Row) -> &[u8] {
+        self.arena.get(row.place, row.length as usize)
+    }
+
+    /// For the server, which writes its header into the tuple.
+    #[inline]
+    pub fn tuple_mut(&mut self, row: &Row) -> &mut [u8] {
+        self.arena.get_mut(row.place, row.length as usize)
+    }
+}

@@ -1,0 +1,320 @@
+//! Whether a reading can be stored, and if not, why. Pure, and the only judge there is: however a row was taken out of
+//! staging, it comes by here.
+
+use std::borrow::Cow;
+
+use super::reading::Reading;
+
+/// What the dictionary says about values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueType {
+    Number,
+    Integer,
+    Boolean,
+    Timestamp,
+    Text,
+    Json,
+}
+
+impl ValueType {
+    pub const ALL: [ValueType; 6] = [
+        ValueType::Number,
+        ValueType::Integer,
+        ValueType::Boolean,
+        ValueType::Timestamp,
+        ValueType::Text,
+        ValueType::Json,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            ValueType::Number => "number",
+            ValueType::Integer => "integer",
+            ValueType::Boolean => "boolean",
+            ValueType::Timestamp => "timestamp",
+            ValueType::Text => "text",
+            ValueType::Json => "json",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<ValueType> {
+        Self::ALL.into_iter().find(|value_type| value_type.name() == name)
+    }
+}
+
+/// One attribute, as far as readings depend on it. Neither can ever change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attribute {
+    /// 0: shared by all.
+    pub tenant_id: i64,
+    pub value_type: ValueType,
+}
+
+/// Times that are accepted, in the server's microseconds, `until` not included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub from: i64,
+    pub until: i64,
+}
+
+impl Window {
+    #[inline]
+    pub fn accepts(&self, time: i64) -> bool {
+        self.from <= time && time < self.until
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Missing(&'static str),
+    TenantTooLow,
+    IngestedAtOutside,
+    ObservedAtInfinite,
+    NoValue,
+    SeveralValues,
+    NotRegistered,
+    WrongKind(ValueType),
+    NoBoolean,
+}
+
+impl Fault {
+    pub fn sqlstate(self) -> &'static str {
+        match self {
+            Fault::Missing(_) => "23502",
+            Fault::TenantTooLow | Fault::NoBoolean => "22003",
+            Fault::IngestedAtOutside | Fault::ObservedAtInfinite => "22008",
+            Fault::NoValue | Fault::SeveralValues => "22023",
+            Fault::NotRegistered => "42704",
+            Fault::WrongKind(_) => "42804",
+        }
+    }
+
+    pub fn reason(self) -> Cow<'static, str> {
+        match self {
+            Fault::Missing(column) => format!("{column} is missing").into(),
+            Fault::TenantTooLow => "tenant_id is below 1".into(),
+            Fault::IngestedAtOutside => "ingested_at is outside the accepted window".into(),
+            Fault::ObservedAtInfinite => "observed_at is infinite".into(),
+            Fault::NoValue => "no value is set".into(),
+            Fault::SeveralValues => "more than one value is set".into(),
+            Fault::NotRegistered => "attribute is not registered for the tenant".into(),
+            Fault::WrongKind(ValueType::Number) => "attribute is a number, value is not".into(),
+            Fault::WrongKind(value_type) => {
+                let column = match value_type {
+                    ValueType::Text | ValueType::Json => "value_text",
+                    _ => "value_int",
+                };
+                format!("attribute is {}, value is not in {column}", value_type.name()).into()
+            }
+            Fault::NoBoolean => "boolean is neither 0 nor 1".into(),
+        }
+    }
+}
+
+const MINUS_INFINITY: i64 = i64::MIN;
+const INFINITY: i64 = i64::MAX;
+
+/// The first fault of a reading, None when it can be stored. `attribute` says what the dictionary has under an id.
+#[inline]
+pub fn fault(
+    reading: &Reading,
+    accepted: &Window,
+    attribute: impl FnOnce(i32) -> Option<Attribute>,
+) -> Option<Fault> {
+    let Some(tenant_id) = reading.tenant_id else {
+        return Some(Fault::Missing("tenant_id"));
+    };
+    if reading.entity_id.is_none() {
+        return Some(Fault::Missing("entity_id"));
+    }
+    let Some(attribute_id) = reading.attribute_id else {
+        return Some(Fault::Missing("attribute_id"));
+    };
+    let Some(ingested_at) = reading.ingested_at else {
+        return Some(Fault::Missing("ingested_at"));
+    };
+    if tenant_id < 1 {
+        return Some(Fault::TenantTooLow);
+    }
+    if !accepted.accepts(ingested_at) {
+        return Some(Fault::IngestedAtOutside);
+    }
+    if matches!(reading.observed_at, Some(MINUS_INFINITY | INFINITY)) {
+        return Some(Fault::ObservedAtInfinite);
+    }
+    match u8::from(reading.has_num) + u8::from(reading.value_int.is_some()) + u8::from(reading.has_text) {
+        0 => return Some(Fault::NoValue),
+        1 => {}
+        _ => return Some(Fault::SeveralValues),
+    }
+    let Some(attribute) = attribute(attribute_id).filter(|found| [0, tenant_id].contains(&found.tenant_id))
+    else {
+        return Some(Fault::NotRegistered);
+    };
+    let fits = match attribute.value_type {
+        ValueType::Number => reading.has_num,
+        ValueType::Integer | ValueType::Boolean | ValueType::Timestamp => reading.value_int.is_some(),
+        ValueType::Text | ValueType::Json => reading.has_text,
+    };
+    if !fits {
+        return Some(Fault::WrongKind(attribute.value_type));
+    }
+    let is_boolean = attribute.value_type == ValueType::Boolean;
+    (is_boolean && !matches!(reading.value_int, Some(0 | 1))).then_some(Fault::NoBoolean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Window = Window {
+        from: 1000,
+        until: 2000,
+    };
+
+    const GOOD: Reading = Reading {
+        tenant_id: Some(7),
+        entity_id: Some(1),
+        ingested_at: Some(1500),
+        observed_at: None,
+        has_num: true,
+        value_int: None,
+        attribute_id: Some(3),
+        has_text: false,
+    };
+
+    fn judged(reading: Reading, tenant_id: i64, value_type: ValueType) -> Option<Fault> {
+        fault(&reading, &WINDOW, |id| {
+            (id == 3).then_some(Attribute {
+                tenant_id,
+                value_type,
+            })
+        })
+    }
+
+    fn as_number(reading: Reading) -> Option<Fault> {
+        judged(reading, 7, ValueType::Number)
+    }
+
+    #[test]
+    fn a_good_reading_has_no_fault() {
+        assert_eq!(as_number(GOOD), None);
+        assert_eq!(judged(GOOD, 0, ValueType::Number), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_in_order() {
+        let mut reading = Reading {
+            tenant_id: None,
+            entity_id: None,
+            attribute_id: None,
+            ingested_at: None,
+            ..GOOD
+        };
+        assert_eq!(as_number(reading), Some(Fault::Missing("tenant_id")));
+        reading.tenant_id = Some(0);
+        assert_eq!(as_number(reading), Some(Fault::Missing("entity_id")));
+        reading.entity_id = Some(0);
+        assert_eq!(as_number(reading), Some(Fault::Missing("attribute_id")));
+        reading.attribute_id = Some(3);
+        assert_eq!(as_number(reading), Some(Fault::Missing("ingested_at")));
+        reading.ingested_at = Some(1000);
+        assert_eq!(as_number(reading), Some(Fault::TenantTooLow));
+    }
+
+    #[test]
+    fn the_window_begins_inside_and_ends_outside() {
+        for (time, expected) in [
+            (999, Some(Fault::IngestedAtOutside)),
+            (1000, None),
+            (1999, None),
+            (2000, Some(Fault::IngestedAtOutside)),
+            (i64::MAX, Some(Fault::IngestedAtOutside)),
+            (i64::MIN, Some(Fault::IngestedAtOutside)),
+        ] {
+            let reading = Reading {
+                ingested_at: Some(time),
+                ..GOOD
+            };
+            assert_eq!(as_number(reading), expected, "{time}");
+        }
+    }
+
+    #[test]
+    fn observed_at_may_be_any_time_but_infinity() {
+        for (time, expected) in [
+            (i64::MIN, Some(Fault::ObservedAtInfinite)),
+            (i64::MIN + 1, None),
+            (0, None),
+            (i64::MAX, Some(Fault::ObservedAtInfinite)),
+        ] {
+            let reading = Reading {
+                observed_at: Some(time),
+                ..GOOD
+            };
+            assert_eq!(as_number(reading), expected, "{time}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_value_is_wanted() {
+        for mask in 0..8u32 {
+            let reading = Reading {
+                has_num: mask & 1 != 0,
+                value_int: (mask & 2 != 0).then_some(0),
+                has_text: mask & 4 != 0,
+                ..GOOD
+            };
+            let expected = match mask.count_ones() {
+                0 => Some(Fault::NoValue),
+                1 if mask == 1 => None,
+                1 => Some(Fault::WrongKind(ValueType::Number)),
+                _ => Some(Fault::SeveralValues),
+            };
+            assert_eq!(as_number(reading), expected, "{mask}");
+        }
+    }
+
+    #[test]
+    fn each_type_has_its_column() {
+        let int = Reading {
+            has_num: false,
+            value_int: Some(2),
+            ..GOOD
+        };
+        let text = Reading {
+            has_num: false,
+            has_text: true,
+            ..GOOD
+        };
+        for value_type in ValueType::ALL {
+            let wrong = Some(Fault::WrongKind(value_type));
+            let expected = match value_type {
+                ValueType::Number => [None, wrong, wrong],
+                ValueType::Boolean => [wrong, Some(Fault::NoBoolean), wrong],
+                ValueType::Integer | ValueType::Timestamp => [wrong, None, wrong],
+                ValueType::Text | ValueType::Json => [wrong, wrong, None],
+            };
+            let found = [GOOD, int, text].map(|reading| judged(reading, 7, value_type));
+            assert_eq!(found, expected, "{value_type:?}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_of_another_tenant_is_not_registered() {
+        assert_eq!(judged(GOOD, 8, ValueType::Number), Some(Fault::NotRegistered));
+        let unknown = Reading {
+            attribute_id: Some(4),
+            ..GOOD
+        };
+        assert_eq!(as_number(unknown), Some(Fault::NotRegistered));
+    }
+
+    #[test]
+    fn types_are_found_by_their_names() {
+        for value_type in ValueType::ALL {
+            assert_eq!(ValueType::named(value_type.name()), Some(value_type));
+        }
+        assert_eq!(ValueType::named("decimal"), None);
+    }
+}
