@@ -1,4 +1,7 @@
-//! Memory in which tuples lie one after the other, each aligned as the server wants it.
+//! Memory in which tuples lie one after the other, each aligned as the server wants it. Where there is none left, that is an
+//! error like any other: Rust's own answer, to abort, would restart the server.
+
+use pgrx::prelude::*;
 
 const WORD: usize = size_of::<u64>();
 
@@ -13,7 +16,7 @@ pub type Place = u32;
 impl Arena {
     /// Room for `pieces` pieces of `bytes` bytes together, so that adding them allocates nothing.
     pub fn reserve(&mut self, pieces: usize, bytes: usize) {
-        self.words.reserve(bytes / WORD + pieces);
+        reserve(&mut self.words, bytes / WORD + pieces);
     }
 
     pub fn bytes(&self) -> usize {
@@ -25,7 +28,7 @@ impl Arena {
     pub fn push(&mut self, bytes: &[u8]) -> Place {
         let place = self.words.len();
         let words = bytes.len().div_ceil(WORD);
-        self.words.reserve(words);
+        reserve(&mut self.words, words);
         // SAFETY: room for that many words was reserved; the last one is zeroed first, as the bytes may not fill it.
         unsafe {
             let end = self.words.as_mut_ptr().add(place);
@@ -50,6 +53,28 @@ impl Arena {
         let words = &mut self.words[place as usize..place as usize + length.div_ceil(WORD)];
         // SAFETY: the words hold at least that many bytes.
         unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), length) }
+    }
+}
+
+/// More than this at once is a large value, for which the vector does not double.
+const LARGE: usize = 1 << 20;
+
+/// Makes room for so many more elements, or raises out_of_memory.
+pub fn reserve<T>(vector: &mut Vec<T>, more: usize) {
+    let found = if more * size_of::<T>() >= LARGE {
+        vector.try_reserve_exact(more)
+    } else {
+        vector.try_reserve(more)
+    };
+    if found.is_err() {
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
+            format!(
+                "out of memory for a batch of the flush that holds {} rows or words",
+                vector.len()
+            )
+        );
     }
 }
 

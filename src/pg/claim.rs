@@ -2,6 +2,9 @@
 //! out and marked as deleted, all at once; what became invisible to every snapshot since the last visit is cleared away
 //! on the way. Whatever is not plain goes through the server's heap_delete, which never waits here.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::TransactionId;
 
@@ -18,6 +21,11 @@ const PAGE_ROWS: usize = 512;
 
 /// The trigger that keeps users from changing staged rows lets the flush pass.
 const OWN_TRIGGER: &std::ffi::CStr = c"staging_refuses_change";
+
+thread_local! {
+    /// Where the last batch found enough, by table. Only a place to begin: each look goes round all pages.
+    static STOPPED_AT: RefCell<HashMap<pg_sys::Oid, u32>> = RefCell::default();
+}
 
 /// How the rows of a page are marked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,10 +49,12 @@ impl Staging {
     pub fn open(oid: pg_sys::Oid) -> Option<Staging> {
         let relation = Relation::open_to_write(oid);
         // SAFETY: flags of this process.
-        let (serializable, logical) = unsafe {
+        let (serializable, logical, verified) = unsafe {
+            let verified = pg_sys::wal_consistency_checking_string;
             (
                 pg_sys::XactIsoLevel >= pg_sys::XACT_SERIALIZABLE as i32,
                 pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32,
+                !verified.is_null() && *verified != 0,
             )
         };
         let plain = !serializable
@@ -58,10 +68,13 @@ impl Staging {
         if !plain {
             return None;
         }
-        let marking = match (relation.is_unlogged(), logical) {
-            (true, _) => Marking::Bulk,
-            (false, false) => Marking::BulkLogged,
-            (false, true) => Marking::Single,
+        // Replay that is verified compares whole pages, hint bits included, unless the record is one of the heap's own.
+        let marking = if relation.is_unlogged() {
+            Marking::Bulk
+        } else if logical || verified {
+            Marking::Single
+        } else {
+            Marking::BulkLogged
         };
         Some(Staging { relation, marking })
     }
@@ -71,7 +84,7 @@ impl Staging {
     pub fn has_rows(&self) -> bool {
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let mut verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
-        (0..self.relation.blocks()).any(|block| {
+        self.blocks_in_order().any(|block| {
             pgrx::check_for_interrupts!();
             let buffer = self.pin(block);
             // SAFETY: pinned just now; both are given back.
@@ -83,6 +96,19 @@ impl Staging {
                 found
             }
         })
+    }
+
+    /// Every page once, from where the last batch of this process stopped: the pages before hold what it took, and to look
+    /// at them again for each batch would cost the square of the backlog.
+    fn blocks_in_order(&self) -> impl Iterator<Item = u32> + use<> {
+        let blocks = self.relation.blocks();
+        let known = STOPPED_AT.with_borrow(|stopped| stopped.get(&self.relation.oid()).copied());
+        let first = known.unwrap_or(0).min(blocks);
+        (first..blocks).chain(0..first)
+    }
+
+    fn stop_at(&self, block: u32) {
+        STOPPED_AT.with_borrow_mut(|stopped| stopped.insert(self.relation.oid(), block));
     }
 
     fn pin(&self, block: u32) -> pg_sys::Buffer {
@@ -114,13 +140,16 @@ impl Staging {
             plan: Plan::default(),
             reclaimed: None,
         };
-        for block in 0..blocks {
+        let mut stopped = 0;
+        for block in self.blocks_in_order() {
             pgrx::check_for_interrupts!();
             if claim.batch.room() == 0 {
+                stopped = block;
                 break;
             }
             claim.visit(block);
         }
+        self.stop_at(stopped);
         if let Some((first, last)) = claim.reclaimed {
             // SAFETY: open; makes the room of these pages known to searches.
             unsafe { pg_sys::FreeSpaceMapVacuumRange(self.relation.as_ptr(), first, last + 1) }
@@ -171,6 +200,10 @@ impl Claim<'_> {
             self.note_room(block, space);
         }
         for index in 0..self.plan.single.len() {
+            // Values that were kept outside the page come in whole: a page of them may be any size.
+            if self.batch.room() == 0 {
+                break;
+            }
             self.delete_one(buffer, block, self.plan.single[index]);
         }
         for time in &self.plan.waiting {
@@ -301,8 +334,8 @@ impl Claim<'_> {
     fn note_room(&mut self, block: u32, space: usize) {
         // SAFETY: open; no lock is held.
         unsafe { pg_sys::RecordPageWithFreeSpace(self.staging.relation.as_ptr(), block, space) };
-        let first = self.reclaimed.map_or(block, |(first, _)| first);
-        self.reclaimed = Some((first, block));
+        let (first, last) = self.reclaimed.unwrap_or((block, block));
+        self.reclaimed = Some((first.min(block), last.max(block)));
     }
 
     /// Has the server delete one row, and takes it if nobody else holds it.

@@ -34,6 +34,7 @@ impl Leaf {
     pub fn open(oid: pg_sys::Oid) -> Option<Leaf> {
         let relation = Relation::open_to_write(oid);
         let plain = relation.is_plain_heap()
+            && relation.is_partition()
             && !relation.has_trigger(INSERT_TRIGGERS, None)
             && layout::is_reading(&relation)
             && layout::takes_every_reading(&relation);

@@ -120,8 +120,8 @@ fn kind(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32), number: u16, i
     let mut tuple = pg_sys::HeapTupleData {
         t_len: item.length as u32,
         t_self: place(block, number),
+        t_tableOid: verdicts.table(),
         t_data: header.as_ptr(),
-        ..Default::default()
     };
     if !header.is_untouched()
         && let Some(kind) = kind_of_touched(verdicts, buffer, header, &mut tuple)

@@ -43,6 +43,11 @@ impl Relation {
         self.class().relkind == pg_sys::RELKIND_PARTITIONED_TABLE as i8
     }
 
+    /// Still one: DETACH may have come in between.
+    pub fn is_partition(&self) -> bool {
+        self.class().relispartition
+    }
+
     pub fn is_unlogged(&self) -> bool {
         self.class().relpersistence == pg_sys::RELPERSISTENCE_UNLOGGED as i8
     }

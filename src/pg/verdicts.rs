@@ -31,6 +31,7 @@ pub enum Deleter {
 }
 
 pub struct Verdicts {
+    table: pg_sys::Oid,
     snapshot: pg_sys::Snapshot,
     /// Rows deleted by older transactions are invisible to every snapshot.
     horizon: TransactionId,
@@ -43,12 +44,19 @@ impl Verdicts {
     /// The snapshot must be an MVCC snapshot that is active or registered for as long as this lives; the relation open.
     pub unsafe fn new(snapshot: pg_sys::Snapshot, relation: pg_sys::Relation) -> Verdicts {
         Verdicts {
+            // SAFETY: promised by the caller.
+            table: unsafe { (*relation).rd_id },
             snapshot,
             // SAFETY: promised by the caller.
             horizon: unsafe { pg_sys::GetOldestNonRemovableTransactionId(relation) },
             inserters: Cache::default(),
             deleters: Cache::default(),
         }
+    }
+
+    /// The table that these are about.
+    pub fn table(&self) -> pg_sys::Oid {
+        self.table
     }
 
     /// The server's own answer, which also leaves its hints in the row.

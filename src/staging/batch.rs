@@ -2,7 +2,7 @@
 
 use super::reading::Tuple;
 use super::route::{Route, Router, Waiting};
-use crate::pg::arena::{Arena, Place};
+use crate::pg::arena::{Arena, Place, reserve};
 
 /// One row of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Batch {
     /// Makes room for what one page can hold, so that adding it allocates nothing.
     pub fn reserve(&mut self, rows: usize, bytes: usize) {
         self.arena.reserve(rows, bytes);
-        self.rows.reserve(rows);
+        reserve(&mut self.rows, rows);
     }
 
     /// Where a row goes, and its time. What cannot be read stays where it is.
@@ -67,6 +67,7 @@ impl Batch {
     /// Adds a row with a copy of its tuple.
     #[inline]
     pub fn add(&mut self, tuple: &[u8], ingested_at: i64, leaf: u32) {
+        reserve(&mut self.rows, 1);
         self.rows.push(Row {
             ingested_at,
             place: self.arena.push(tuple),

@@ -46,15 +46,15 @@ fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Taken), Error> {
         for row in &batch.rows {
             let tuple = batch.tuple(row);
             let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
-                continue;
+                return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
             };
             match fault(&reading, &accepted, |id| attributes.get(id)) {
                 None => good.push(*row),
                 found => refused.add(tuple, found),
             }
         }
-        (good, refused)
-    })
+        Ok((good, refused))
+    })?
 }
 
 /// `rows` in order of their partitions.
