@@ -92,9 +92,15 @@ pub fn pause(time: Duration) {
     pg_sys::check_for_interrupts!();
 }
 
-/// Takes interrupts between transactions. A cancel has nothing to cancel here.
+/// Takes interrupts between transactions. A cancel has nothing to cancel here, so it is held off meanwhile: one that
+/// comes in the middle must not raise an error either, for SIGTERM cancels as well.
 pub fn absorb_interrupts() {
-    // SAFETY: a flag of this process.
-    unsafe { pg_sys::QueryCancelPending = 0 };
+    // SAFETY: a counter of this process. Any other error ends the process, so that it need not be restored then.
+    unsafe { pg_sys::QueryCancelHoldoffCount += 1 };
     pg_sys::check_for_interrupts!();
+    // SAFETY: a counter and a flag of this process.
+    unsafe {
+        pg_sys::QueryCancelHoldoffCount -= 1;
+        pg_sys::QueryCancelPending = 0;
+    }
 }

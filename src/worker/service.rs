@@ -168,6 +168,8 @@ impl Service {
             }
             if signals::stop_requested() {
                 if matches!(self.role, Role::Flusher(_)) {
+                    // The signal that asked may still be about to cancel something; not this.
+                    signals::absorb_interrupts();
                     self.last_flush();
                 }
                 return;
