@@ -338,3 +338,45 @@ fn a_standby_and_a_reader_of_the_log_see_the_rows_leave() {
     check_facts(&mut there);
     check_staging(&mut there, door);
 }
+
+/// A batch holds some megabytes; values that are larger than that come one by one.
+#[test]
+fn values_larger_than_a_batch_are_moved_in_several() {
+    let (_database, mut session, _) = ready();
+    let label = attribute(&mut session, "label", "text");
+    session.exec("ALTER TABLE entity_values_ingest ALTER value_text SET STORAGE EXTERNAL");
+    session.exec(&format!(
+        "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_text)
+         SELECT 1, n, {label}, repeat('x', 30 << 20) FROM generate_series(1, 6) AS n"
+    ));
+    assert_eq!(session.number("SELECT stage_flush()"), 6);
+    assert_eq!(facts(&mut session), (6, 6));
+    assert!(session.is_true("SELECT min(length(value_text)) = 30 << 20 FROM entity_values_ts"));
+    let peak = peak_memory_kib(session.pid());
+    assert!(peak < 500 << 10, "the session used {peak} KiB");
+}
+
+/// The most memory that a process had at once.
+fn peak_memory_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the session is there");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a process has a peak");
+    let number = line.split_whitespace().next().expect("a number");
+    number.parse().expect("a number")
+}
+
+/// The next batch goes on where the last one stopped, and still comes round to what it left behind.
+#[test]
+fn small_batches_take_everything_wherever_they_begin() {
+    let (_database, mut session, temperature) = ready();
+    stage(&mut session, "entity_values_ingest", temperature, 1, 1000);
+    assert_eq!(session.number("SELECT stage_flush(333)"), 333);
+    stage(&mut session, "entity_values_ingest", temperature, 1001, 1500);
+    for _ in 0..3 {
+        assert_eq!(session.number("SELECT stage_flush(333)"), 333);
+    }
+    assert_eq!(session.number("SELECT stage_flush()"), 1500 - 4 * 333);
+    assert_eq!(facts(&mut session), (1500, 1500));
+}
