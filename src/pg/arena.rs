@@ -1,7 +1,6 @@
-//! Memory in which tuples lie one after the other, each aligned as the server wants it. Where there is none left, that is an
-//! error like any other: Rust's own answer, to abort, would restart the server.
+//! Memory in which tuples lie one after the other, each aligned as the server wants it.
 
-use pgrx::prelude::*;
+use std::collections::TryReserveError;
 
 const WORD: usize = size_of::<u64>();
 
@@ -15,8 +14,8 @@ pub type Place = u32;
 
 impl Arena {
     /// Room for `pieces` pieces of `bytes` bytes together, so that adding them allocates nothing.
-    pub fn reserve(&mut self, pieces: usize, bytes: usize) {
-        reserve(&mut self.words, bytes / WORD + pieces);
+    pub fn reserve(&mut self, pieces: usize, bytes: usize) -> Result<(), TryReserveError> {
+        reserve(&mut self.words, bytes / WORD + pieces)
     }
 
     pub fn bytes(&self) -> usize {
@@ -28,7 +27,7 @@ impl Arena {
     pub fn push(&mut self, bytes: &[u8]) -> Place {
         let place = self.words.len();
         let words = bytes.len().div_ceil(WORD);
-        reserve(&mut self.words, words);
+        self.words.reserve(words);
         // SAFETY: room for that many words was reserved; the last one is zeroed first, as the bytes may not fill it.
         unsafe {
             let end = self.words.as_mut_ptr().add(place);
@@ -59,22 +58,13 @@ impl Arena {
 /// More than this at once is a large value, for which the vector does not double.
 const LARGE: usize = 1 << 20;
 
-/// Makes room for so many more elements, or raises out_of_memory.
-pub fn reserve<T>(vector: &mut Vec<T>, more: usize) {
-    let found = if more * size_of::<T>() >= LARGE {
+/// Makes room for so many more elements, or says that there is none: to abort, as Rust does by itself, would restart the
+/// server.
+pub fn reserve<T>(vector: &mut Vec<T>, more: usize) -> Result<(), TryReserveError> {
+    if more * size_of::<T>() >= LARGE {
         vector.try_reserve_exact(more)
     } else {
         vector.try_reserve(more)
-    };
-    if found.is_err() {
-        ereport!(
-            ERROR,
-            PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
-            format!(
-                "out of memory for a batch of the flush that holds {} rows or words",
-                vector.len()
-            )
-        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! Memory of the server that is given back in one piece.
 
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 /// A memory context below the current one. After an error the rollback frees it.
 pub struct Scratch {
@@ -47,4 +48,14 @@ impl Drop for Scratch {
             unsafe { pg_sys::MemoryContextDelete(self.context) }
         }
     }
+}
+
+/// An error like any other where there is no room for so many bytes more.
+pub fn out_of_memory(bytes: usize) {
+    ereport!(
+        ERROR,
+        PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
+        "out of memory for a batch of the flush",
+        format!("It needed {bytes} bytes more.")
+    );
 }

@@ -3,6 +3,7 @@
 use super::reading::Tuple;
 use super::route::{Route, Router, Waiting};
 use crate::pg::arena::{Arena, Place, reserve};
+use crate::pg::memory::out_of_memory;
 
 /// One row of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +54,13 @@ impl Batch {
 
     /// Makes room for what one page can hold, so that adding it allocates nothing.
     pub fn reserve(&mut self, rows: usize, bytes: usize) {
-        self.arena.reserve(rows, bytes);
-        reserve(&mut self.rows, rows);
+        let found = self
+            .arena
+            .reserve(rows, bytes)
+            .and_then(|()| reserve(&mut self.rows, rows));
+        if found.is_err() {
+            out_of_memory(bytes);
+        }
     }
 
     /// Where a row goes, and its time. What cannot be read stays where it is.
@@ -67,7 +73,7 @@ impl Batch {
     /// Adds a row with a copy of its tuple.
     #[inline]
     pub fn add(&mut self, tuple: &[u8], ingested_at: i64, leaf: u32) {
-        reserve(&mut self.rows, 1);
+        self.reserve(1, tuple.len());
         self.rows.push(Row {
             ingested_at,
             place: self.arena.push(tuple),
