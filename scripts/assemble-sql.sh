@@ -1,15 +1,31 @@
 #!/usr/bin/env bash
-# assemble-sql.sh: prints the install script, the files of sql/manifest in their order.
+# assemble-sql.sh [UPGRADE_SCRIPT]: prints the install script, the files of sql/manifest in their order; or an upgrade script
+# with its lines "-- include FILE" replaced by that file of sql/, so that what a version adds is written once.
 . "$(dirname "$0")/common.sh"
 
 sql=$project/sql
+
+piece() {
+    [ -f "$sql/$1" ] || die "$2 names sql/$1, which does not exist"
+    cat "$sql/$1"
+}
+
+if [ $# -gt 0 ]; then
+    while IFS= read -r line; do
+        case $line in
+            '-- include '*) piece "${line#-- include }" "$1" ;;
+            *) printf '%s\n' "$line" ;;
+        esac
+    done <"$1"
+    exit
+fi
+
 cat <<'END'
 \echo Use "CREATE EXTENSION pg_telemetry" to load this file. \quit
 END
 
 while read -r file; do
     case $file in '' | '#'*) continue ;; esac
-    [ -f "$sql/$file" ] || die "sql/manifest names sql/$file, which does not exist"
     printf '\n'
-    cat "$sql/$file"
+    piece "$file" sql/manifest
 done <"$sql/manifest"

@@ -10,6 +10,13 @@ mkdir -p "$frozen"
 
 "$project/scripts/assemble-sql.sh" >"$frozen/pg_telemetry--$version.sql"
 
+# An upgrade to this version includes files that go on changing.
+for script in "$project"/sql/pg_telemetry--*--"$version".sql; do
+    [ -e "$script" ] || continue
+    "$project/scripts/assemble-sql.sh" "$script" >"$script.new"
+    mv "$script.new" "$script"
+done
+
 # In the order in which setup() runs them; a function that two tables share comes twice there, once here.
 grep -o 'sql/setup/[a-z_]*\.sql' "$project/src/setup/tables.rs" | awk '!seen[$0]++' |
     while read -r script; do

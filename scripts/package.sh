@@ -19,7 +19,7 @@ sed "s/@VERSION@/$version/" "$project/pg_telemetry.control" >"$new/extension/pg_
 # Upgrade scripts, and the install scripts of released versions: with both, any older version can be created and upgraded.
 shopt -s nullglob
 for script in "$project"/sql/pg_telemetry--*--*.sql; do
-    install -m 644 "$script" "$new/extension/"
+    "$project/scripts/assemble-sql.sh" "$script" >"$new/extension/${script##*/}"
 done
 for frozen in "$project"/sql/install/pg_telemetry--*.sql; do
     name=$(basename "$frozen")

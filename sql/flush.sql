@@ -21,13 +21,3 @@ COMMENT ON FUNCTION @extschema@.last_flush() IS
     'What the last stage_flush() of this session did; no row before the first';
 REVOKE ALL ON FUNCTION @extschema@.last_flush() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.last_flush() TO telemetry_writer, telemetry_admin;
-
-CREATE FUNCTION @extschema@.drain(timeout interval DEFAULT '10 seconds')
-    RETURNS boolean
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'drain_wrapper';
-COMMENT ON FUNCTION @extschema@.drain(interval) IS
-    'Flushes until staging is empty, for at most the given time, and says whether it is; for use before a switchover or an upgrade';
-REVOKE ALL ON FUNCTION @extschema@.drain(interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.drain(interval) TO telemetry_admin;
