@@ -10,3 +10,5 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) SECURITY INVOKER;
 ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
 -- include drain.sql
+
+-- include finish.sql
