@@ -13,7 +13,7 @@ use crate::sql::{read, value};
 
 use super::batch::Batch;
 use super::fallback;
-use super::judge::Window;
+use super::judge::{Around, Window};
 use super::route::{Router, Waiting};
 use super::store;
 
@@ -109,6 +109,9 @@ fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flush
                 flushed.waiting = waiting.rows;
             }
             flushed.partitions_created = created;
+            if flushed.waiting > 0 {
+                flushed.waiting_reason = Some(still_waiting(created, left));
+            }
         }
         Err(failure) => {
             flushed.waiting_reason = Some(format!(
@@ -118,6 +121,17 @@ fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flush
         }
     }
     Ok(flushed)
+}
+
+/// Why rows wait although partitions could be made.
+fn still_waiting(created: usize, left: i64) -> String {
+    if created >= PARTITIONS_PER_FLUSH {
+        format!("more than {PARTITIONS_PER_FLUSH} partitions are missing; each flush makes that many")
+    } else if left <= 0 {
+        "their partitions are made; max_rows was reached before".to_owned()
+    } else {
+        "they came in while partitions were made; the next flush takes them".to_owned()
+    }
 }
 
 /// What one move of rows works on.
@@ -161,9 +175,19 @@ fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flush
     Ok((flushed, batch.waiting))
 }
 
-/// The times that are accepted now.
+const SECOND: i64 = 1_000_000;
+
+/// How far observed_at may be from ingested_at.
+pub fn around() -> Around {
+    let micros = |seconds: Option<i64>| seconds.map_or(i64::MAX, |seconds| seconds.saturating_mul(SECOND));
+    Around {
+        past: micros(guc::accept_observed_past_seconds()),
+        future: micros(guc::accept_observed_future_seconds()),
+    }
+}
+
+/// The times of ingested_at that are accepted now.
 fn accepted() -> Window {
-    const SECOND: i64 = 1_000_000;
     let now = process::now();
     Window {
         from: now.saturating_sub(guc::accept_past_seconds() * SECOND),

@@ -7,5 +7,6 @@ pub mod flush;
 mod functions;
 pub mod judge;
 pub mod reading;
+mod rejected;
 pub mod route;
-mod store;
+pub mod store;
