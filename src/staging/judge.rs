@@ -197,6 +197,7 @@ pub fn fault(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -379,6 +380,56 @@ mod tests {
             ..GOOD
         };
         assert_eq!(as_number(unknown), Some(Fault::NotRegistered));
+    }
+
+    /// Every fault there is, in all its forms.
+    fn faults() -> Vec<Fault> {
+        use Fault::*;
+        // A new one does not compile before it is named here and listed below.
+        let _named = |fault: Fault| match fault {
+            Missing(_) | TenantTooLow | IngestedAtOutside | ObservedAtInfinite | ObservedAtOutside
+            | NoValue | SeveralValues | NotRegistered | WrongKind(_) | NoBoolean => {}
+        };
+        let missing = ["tenant_id", "entity_id", "attribute_id", "ingested_at"].map(Missing);
+        let others = [
+            TenantTooLow,
+            IngestedAtOutside,
+            ObservedAtInfinite,
+            ObservedAtOutside,
+            NoValue,
+            SeveralValues,
+            NotRegistered,
+            NoBoolean,
+        ];
+        let wrong_kinds = ValueType::ALL.map(WrongKind);
+        [&missing[..], &others, &wrong_kinds].concat()
+    }
+
+    #[test]
+    fn the_readme_lists_every_reason_and_no_other() {
+        let readme = include_str!("../../README.md");
+        let (_, table) = readme.split_once("| SQLSTATE | `reason` |").unwrap();
+        let mut documented: Vec<(&str, &str)> = Vec::new();
+        for line in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let reasons = cells[2].split('`').skip(1).step_by(2);
+            documented.extend(reasons.map(|reason| (cells[1], reason)));
+        }
+        let reasons: Vec<(&str, String)> = faults()
+            .into_iter()
+            .map(|fault| (fault.sqlstate(), fault.reason().into_owned()))
+            .collect();
+        for (sqlstate, reason) in &reasons {
+            assert!(
+                documented.contains(&(*sqlstate, reason)),
+                "not in README.md: {sqlstate} {reason}"
+            );
+        }
+        assert_eq!(
+            documented.len(),
+            reasons.len(),
+            "README.md has reasons that do not exist"
+        );
     }
 
     #[test]
