@@ -9,4 +9,5 @@ pub mod judge;
 pub mod reading;
 mod rejected;
 pub mod route;
+mod standstill;
 pub mod store;
