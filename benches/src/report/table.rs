@@ -36,7 +36,7 @@ pub fn print(outcome: &Outcome) {
 
 /// All goals of the run once more, each with the figure that it is about.
 pub fn print_goals(outcomes: &[Outcome]) {
-    println!("\n{:<26}{:<30}{:<16}{:>9}", "goals", "", "goal", "figure");
+    println!("\n{:<32}{:<30}{:<16}{:>9}", "goals", "", "goal", "figure");
     for outcome in outcomes {
         for line in &outcome.lines {
             if let Some(text) = format_goal(outcome.case, line) {
@@ -60,7 +60,7 @@ fn format_goal(case: &str, line: &Line) -> Option<String> {
         None => "nothing to compare",
     };
     Some(format!(
-        "{case:<26}{:<30}{:<16}{figure:>9}  {verdict}",
+        "{case:<32}{:<30}{:<16}{figure:>9}  {verdict}",
         line.metric.name,
         goal(wanted)
     ))
