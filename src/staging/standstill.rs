@@ -14,16 +14,20 @@ use crate::shmem;
 const EXACT: i64 = 1_000_000;
 
 thread_local! {
+    /// What counts in this process: seen, or told from facts.
     static NOTHING_WAITED: Cell<i64> = const { Cell::new(NEVER) };
+    /// What this process has seen itself.
+    static SEEN: Cell<i64> = const { Cell::new(NEVER) };
 }
 
+/// Before every time that counts here.
 const NEVER: i64 = 0;
 
 /// The time from which the age of readings counts: now, or the last time that nothing waited.
 pub fn reference(installed: &Installed, now: i64) -> Result<i64, Error> {
     let known = match known() {
         NEVER => {
-            let found = from_facts(installed, now)?;
+            let found = from_facts(installed, now)?.max(SEEN.get());
             note(process::my_database(), found);
             found
         }
@@ -44,7 +48,10 @@ pub fn nothing_waits(now: i64) {
         return;
     }
     let database = process::my_database();
-    xact::after_commit(move || note(database, now));
+    xact::after_commit(move || {
+        SEEN.set(now);
+        note(database, now);
+    });
 }
 
 fn known() -> i64 {
