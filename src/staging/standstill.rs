@@ -11,7 +11,7 @@ use crate::pg::{partitions, process, relation, xact};
 use crate::shmem;
 
 /// How exact the time is: it is noted again when it is older than this.
-const EXACT: i64 = 1_000_000;
+const EXACT: u64 = 1_000_000;
 
 thread_local! {
     /// What counts in this process: seen, or told from facts.
@@ -44,7 +44,7 @@ pub fn forget() {
 
 /// Nothing waits any more, once this transaction has committed.
 pub fn nothing_waits(now: i64) {
-    if now.abs_diff(known()) < EXACT as u64 {
+    if now.abs_diff(SEEN.get()) < EXACT {
         return;
     }
     let database = process::my_database();
