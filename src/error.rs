@@ -5,6 +5,8 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 
+use crate::pg::xact::Failure;
+
 #[derive(Debug, Error)]
 pub enum Error {
     #[error("extension pg_telemetry is not installed in this database")]
@@ -52,6 +54,9 @@ pub enum Error {
     UnreadableRow(String),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
+    /// Something that the server raised, caught and to be raised again.
+    #[error("{}", .0.message)]
+    Raised(Box<Failure>),
 }
 
 impl Error {
@@ -74,10 +79,11 @@ impl Error {
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
+            Error::Raised(failure) => failure.code,
         }
     }
 
-    fn detail(&self) -> Option<String> {
+    pub fn detail(&self) -> Option<String> {
         match self {
             Error::OutOfRange { allowed, .. } => Some(format!("Allowed: {allowed}.")),
             Error::UnknownValueType(_) => {
@@ -87,11 +93,12 @@ impl Error {
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
+            Error::Raised(failure) => failure.detail.clone(),
             _ => None,
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Error::NotInstalled => Some("CREATE EXTENSION pg_telemetry;".into()),
             Error::LibraryTooOld { sql, .. } => Some(format!(
@@ -112,8 +119,15 @@ impl Error {
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
+            Error::Raised(failure) => failure.hint.clone(),
             _ => None,
         }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Error::Raised(Box::new(failure))
     }
 }
 

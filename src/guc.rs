@@ -213,5 +213,7 @@ pub fn register() {
         GucContext::Sighup,
         GucFlags::default(),
     );
+    #[cfg(feature = "fault-points")]
+    crate::pg::fault::register();
     crate::pg::settings::reserve_prefix(c"pg_telemetry");
 }

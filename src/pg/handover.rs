@@ -58,7 +58,23 @@ impl Taken {
         self.rows == 0
     }
 
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
     pub fn add(&mut self, tuple: &[u8], fault: Option<Fault>) {
+        match fault {
+            Some(fault) => self.add_refused(tuple, fault.sqlstate(), &fault.reason()),
+            None => self.put(tuple, None),
+        }
+    }
+
+    /// A row with the reason for which it cannot be stored.
+    pub fn add_refused(&mut self, tuple: &[u8], sqlstate: &str, reason: &str) {
+        self.put(tuple, Some((sqlstate, reason)));
+    }
+
+    fn put(&mut self, tuple: &[u8], why: Option<(&str, &str)>) {
         let mut values = [pg_sys::Datum::from(0); COLUMNS.len()];
         let mut nulls = [true; COLUMNS.len()];
         let Some(reading) = Tuple::new(tuple) else {
@@ -75,11 +91,11 @@ impl Taken {
         // SAFETY: within the tuple.
         let text = |at| pg_sys::Datum::from(unsafe { tuple.as_ptr().add(at) });
         set(7, reading.text_at().map(text));
-        let (sqlstate, reason) = match fault {
-            Some(fault) => (own_text(fault.sqlstate()), own_text(&fault.reason())),
+        let (sqlstate, reason) = match why {
+            Some((sqlstate, reason)) => (own_text(sqlstate), own_text(reason)),
             None => (std::ptr::null_mut(), std::ptr::null_mut()),
         };
-        if fault.is_some() {
+        if why.is_some() {
             set(8, Some(pg_sys::Datum::from(sqlstate)));
             set(9, Some(pg_sys::Datum::from(reason)));
         }

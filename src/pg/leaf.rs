@@ -3,6 +3,7 @@
 
 use pgrx::pg_sys;
 
+use super::fault;
 use super::index::Index;
 use super::layout;
 use super::memory::Scratch;
@@ -47,6 +48,7 @@ impl Leaf {
 
     /// Inserts rows that the judge let pass, in the order given.
     pub fn insert(&self, batch: &mut Batch, rows: &[Row], slots: &mut Slots, scratch: &Scratch) {
+        fault::point("before_leaf");
         let mut places = Vec::with_capacity(if self.indexes.is_empty() { 0 } else { rows.len() });
         for chunk in rows.chunks(MOST) {
             pgrx::check_for_interrupts!();
@@ -67,8 +69,11 @@ impl Leaf {
             }
             scratch.reset();
         }
+        fault::point("after_heap");
         for index in &self.indexes {
+            fault::point("before_index");
             index.insert(&self.relation, batch, rows, &places, scratch);
+            fault::point("after_index");
         }
     }
 }

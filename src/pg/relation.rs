@@ -4,6 +4,20 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+/// The name of a relation, or its number if it is gone.
+pub fn name_of(oid: pg_sys::Oid) -> String {
+    // SAFETY: a catalog lookup inside a transaction; the name is a copy that is ours.
+    unsafe {
+        let name = pg_sys::get_rel_name(oid);
+        if name.is_null() {
+            return oid.to_u32().to_string();
+        }
+        let copy = CStr::from_ptr(name).to_string_lossy().into_owned();
+        pg_sys::pfree(name.cast());
+        copy
+    }
+}
+
 /// An open relation. Its lock stays to the end of the transaction.
 pub struct Relation {
     pointer: pg_sys::Relation,

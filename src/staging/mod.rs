@@ -1,6 +1,10 @@
 //! Staging to facts.
 
 pub mod batch;
+mod bisect;
+pub mod blame;
+mod careful;
+pub mod course;
 mod dictionary;
 mod fallback;
 pub mod flush;

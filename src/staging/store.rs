@@ -2,13 +2,15 @@
 
 use pgrx::pg_sys;
 
-use super::batch::{Batch, NO_LEAF, Row};
+use super::batch::{Batch, Row};
+use super::careful;
 use super::dictionary::with_attributes;
 use super::flush::{Flushed, Move};
-use super::judge::fault;
+use super::judge;
 use super::reading::Tuple;
 use crate::error::Error;
 use crate::installed::Table;
+use crate::pg::fault;
 use crate::pg::handover::{TAKEN, Taken};
 use crate::pg::leaf::{Leaf, parent_is_plain};
 use crate::pg::memory::Scratch;
@@ -26,9 +28,19 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
     if batch.rows.is_empty() {
         return Ok(flushed);
     }
-    let (mut good, refused) = judge(work, batch)?;
+    fault::point("before_judge");
+    let (mut good, mut refused) = judge(work, batch)?;
+    fault::point("judged");
     good.sort_by_key(|row| (row.leaf, row.ingested_at));
-    flushed.stored = write_facts(work, facts, batch, &good)?;
+    flushed.stored = if work.course.is_careful() {
+        let by_judge = refused.rows();
+        let written = careful::write_facts(work, facts, batch, &good, &mut refused)?;
+        flushed.refused_by_facts = refused.rows() > by_judge;
+        written
+    } else {
+        write_facts(work, facts, batch, &good)?
+    };
+    fault::point("before_rejected");
     flushed.rejected = write_rejected(work, refused)?;
     Ok(flushed)
 }
@@ -48,7 +60,7 @@ fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Taken), Error> {
             let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
                 return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
             };
-            match fault(&reading, &accepted, |id| attributes.get(id)) {
+            match judge::fault(&reading, &accepted, |id| attributes.get(id)) {
                 None => good.push(*row),
                 found => refused.add(tuple, found),
             }
@@ -57,8 +69,8 @@ fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Taken), Error> {
     })?
 }
 
-/// `rows` in order of their partitions.
-fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[Row]) -> Result<i64, Error> {
+/// `rows` in order of their partitions. All or, with an error, none.
+pub fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[Row]) -> Result<i64, Error> {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -68,11 +80,11 @@ fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[Row])
     let mut stored = 0;
     let mut rest = Taken::new();
     for of_leaf in rows.chunk_by(|left, right| left.leaf == right.leaf) {
-        let leaf = of_leaf
-            .first()
-            .filter(|row| direct && row.leaf != NO_LEAF)
-            .and_then(|row| work.partitions.get(row.leaf as usize))
-            .and_then(|partition| Leaf::open(partition.oid));
+        let partition = work.partition_of(of_leaf);
+        work.course.writes(partition);
+        let leaf = partition
+            .filter(|_| direct)
+            .and_then(|oid| Leaf::open(pg_sys::Oid::from(oid)));
         match leaf {
             Some(leaf) => {
                 leaf.insert(batch, of_leaf, &mut slots, &scratch);
@@ -81,14 +93,21 @@ fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[Row])
             None => of_leaf.iter().for_each(|row| rest.add(batch.tuple(row), None)),
         }
     }
+    if !work.course.is_careful() {
+        // One statement for all of them, in which it is not known whose turn it is.
+        work.course.writes(None);
+    }
     if rest.is_empty() {
+        work.course.writes(None);
         return Ok(stored);
     }
     let text = format!(
         "INSERT INTO {} ({COLUMNS}) SELECT {COLUMNS} FROM {TAKEN}",
         work.installed.qualified(Table::Facts)
     );
-    Ok(stored + write_taken(&text, vec![], &mut rest)?)
+    stored += write_taken(&text, vec![], &mut rest)?;
+    work.course.writes(None);
+    Ok(stored)
 }
 
 fn write_rejected(work: &Move, mut refused: Taken) -> Result<i64, Error> {
