@@ -331,7 +331,12 @@ fn a_worker_goes_on_after_whatever_ended_it_at_any_step() {
         // Not the one that was told to end a moment ago and may still be there.
         let held_up = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
         let flusher = eventually(SOON, &what, || {
-            bench.session.column(held_up).pop().ok_or("not there yet")
+            let status =
+                "SELECT worker, task, state, pid, last_start_at, detail, last_error FROM worker_status";
+            match bench.session.column(held_up).pop() {
+                Some(pid) => Ok(pid),
+                None => Err(bench.session.rows(status)),
+            }
         });
         bench.session.exec(&format!("SELECT {end}({flusher})"));
         bench.cluster.set_and_reload("pg_telemetry.fault_points", "");
