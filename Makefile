@@ -118,8 +118,16 @@ soak: export PG_TELEMETRY_SOAK := 1
 soak: test-cluster ## the cluster tests that take long
 
 .PHONY: bench
-bench: tree ## benchmarks as ratios against a baseline in the same run (CASE=name for one of them)
-	@$(SERVER_ENV) cargo run -p bench --release --locked --quiet -- $(CASE)
+bench: tree ## benchmarks as ratios against a baseline in the same run (CASE=name for those that begin so)
+	$(EXTENSION_CARGO) build -p bench-least $(FEATURES)
+	@$(SERVER_ENV) \
+	export PG_TELEMETRY_BENCH_LIBRARY="$$run_dir/pg$(PG)/bench_least.so"; \
+	install -m 755 "$(BUILD)/release/libbench_least.so" "$$PG_TELEMETRY_BENCH_LIBRARY"; \
+	cargo run -p bench --release --locked --quiet -- $(CASE)
+
+.PHONY: bench-second
+bench-second: ## make bench with PostgreSQL 17, in a Debian folder where it is not installed
+	@scripts/second-major.sh $(SECOND_PG) $(OLD_PG) bench CASE="$(CASE)"
 
 # --- looking around ---------------------------------------------------------------------------------------------
 

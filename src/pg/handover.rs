@@ -6,7 +6,6 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::detoast;
-use crate::staging::judge::Fault;
 use crate::staging::reading::Tuple;
 
 /// The name under which a statement finds the rows.
@@ -58,23 +57,8 @@ impl Taken {
         self.rows == 0
     }
 
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    pub fn add(&mut self, tuple: &[u8], fault: Option<Fault>) {
-        match fault {
-            Some(fault) => self.add_refused(tuple, fault.sqlstate(), &fault.reason()),
-            None => self.put(tuple, None),
-        }
-    }
-
-    /// A row with the reason for which it cannot be stored.
-    pub fn add_refused(&mut self, tuple: &[u8], sqlstate: &str, reason: &str) {
-        self.put(tuple, Some((sqlstate, reason)));
-    }
-
-    fn put(&mut self, tuple: &[u8], why: Option<(&str, &str)>) {
+    /// A row, and perhaps the SQLSTATE and the reason for which it cannot be stored.
+    pub fn add(&mut self, tuple: &[u8], why: Option<(&str, &str)>) {
         let mut values = [pg_sys::Datum::from(0); COLUMNS.len()];
         let mut nulls = [true; COLUMNS.len()];
         let Some(reading) = Tuple::new(tuple) else {

@@ -11,10 +11,10 @@ use super::bisect::bisect;
 use super::blame::{Blame, blame};
 use super::course::Course;
 use super::flush::{self, Flushed, Move};
+use super::rejected::{Refused, Why};
 use super::store;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
-use crate::pg::handover::Taken;
 use crate::pg::memory::Scratch;
 use crate::pg::xact::{self, Failure};
 use crate::pg::{fault, process, relation};
@@ -100,7 +100,7 @@ pub fn write_facts(
     facts: pg_sys::Oid,
     batch: &mut Batch,
     rows: &[Row],
-    refused: &mut Taken,
+    refused: &mut Vec<Refused>,
 ) -> Result<i64, Error> {
     // What an attempt that failed had in memory goes with it, not with the end of the transaction.
     let scratch = Scratch::new();
@@ -122,9 +122,8 @@ pub fn write_facts(
             work.course.writes(work.partition_of(of_leaf));
             return Err(failure.clone().into());
         }
-        for (row, failure) in &faulty {
-            refused.add_refused(batch.tuple(row), &failure.sqlstate, &failure.message);
-        }
+        let refused_here = faulty.into_iter();
+        refused.extend(refused_here.map(|(row, failure)| (row, Why::Raised(Box::new(failure)))));
     }
     fault::point("bisected");
     Ok(written)

@@ -9,19 +9,23 @@ use crate::partition::create::{Parent, ensure_ahead, ensure_at};
 use crate::pg::claim::Staging;
 use crate::pg::partitions::{self, EPOCH_2000, Partition};
 use crate::pg::{fault, process, settings, xact};
-use crate::shmem;
 use crate::sql::{read, value};
 
 use super::batch::{Batch, NO_LEAF, Row};
 use super::careful;
 use super::course::Course;
 use super::fallback;
-use super::judge::Window;
+use super::judge::{Around, Window};
 use super::route::{Router, Waiting};
+use super::standstill;
 use super::store;
 
-/// Partitions that one flush makes for rows that have none; further ones wait for the next.
-pub const PARTITIONS_PER_FLUSH: usize = 100;
+/// Partitions that one flush makes for rows that have none; further ones wait for the next. Each costs locks to the end of
+/// the transaction, and of those there is an end.
+const PARTITIONS_PER_FLUSH: usize = 100;
+
+/// Hours without a partition that one flush looks at, the earliest first: more than a year of them.
+pub const MISSING_HOURS: usize = 10_000;
 
 /// Bytes of rows that one batch holds in memory, one row more or less.
 const BATCH_BYTES: usize = 64 << 20;
@@ -62,9 +66,12 @@ impl Flushed {
 pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Result<Flushed, Error> {
     course.begin(process::now());
     let mut total = Flushed::default();
+    let started_at = process::now();
+    let mut nothing_waits = true;
     for door in DOORS {
         let left = max_rows - total.taken();
         if left <= 0 {
+            nothing_waits = false;
             continue;
         }
         let before = (total.waiting, total.waiting_reason.take(), total.more);
@@ -75,34 +82,20 @@ pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Resul
         } else {
             flush_door(installed, door, left, course)?
         };
+        nothing_waits &= !flushed.more && flushed.waiting == 0;
         flushed.waiting += before.0;
         flushed.waiting_reason = flushed.waiting_reason.or(before.1);
         flushed.more |= before.2;
         total.add(flushed);
     }
     course.end();
-    if let Some(obstacle) = course.obstacle() {
-        total.waiting_reason = Some(obstacle.reason());
+    match course.obstacle() {
+        Some(obstacle) => total.waiting_reason = Some(obstacle.reason()),
+        None if nothing_waits => standstill::nothing_waits(started_at),
+        None => {}
     }
-    note_stall(total.waiting > 0 || course.obstacle().is_some(), total.more);
     fault::point("before_commit");
     Ok(total)
-}
-
-/// Rows that have to wait do not grow too old by it: as long as some do, their age is measured from when that began.
-pub fn note_stall(waits: bool, more: bool) {
-    let now = process::now();
-    let known = shmem::look(|board| {
-        board
-            .database(process::my_database())
-            .map(|known| known.stalled_since)
-    });
-    let changed = match known.flatten() {
-        Some(0) if waits => now,
-        Some(since) if since != 0 && !waits && !more => 0,
-        _ => return,
-    };
-    shmem::change_database(process::my_database(), |known| known.stalled_since = changed);
 }
 
 /// The cheap answer that an idle flusher needs: reads, takes no transaction id, writes nothing.
@@ -141,12 +134,12 @@ pub fn flush_door(
         return Ok(flushed);
     }
     let times: Vec<i64> = waiting
-        .times(PARTITIONS_PER_FLUSH)
+        .times(MISSING_HOURS)
         .into_iter()
         .map(|time| time + EPOCH_2000)
         .collect();
     fault::point("before_partition");
-    match xact::subtransaction(|| ensure_at(installed, Parent::Facts, &times)) {
+    match xact::subtransaction(|| ensure_at(installed, Parent::Facts, &times, PARTITIONS_PER_FLUSH)) {
         Ok(created) => {
             let left = max_rows - flushed.taken();
             if left > 0 {
@@ -155,6 +148,9 @@ pub fn flush_door(
                 flushed.waiting = waiting.rows + waiting.held_back;
             }
             flushed.partitions_created = created;
+            if flushed.waiting > 0 {
+                flushed.waiting_reason = Some(still_waiting(created, left));
+            }
         }
         Err(failure) => {
             flushed.waiting_reason = Some(format!(
@@ -164,6 +160,17 @@ pub fn flush_door(
         }
     }
     Ok(flushed)
+}
+
+/// Why rows wait although partitions could be made.
+fn still_waiting(created: usize, left: i64) -> String {
+    if created >= PARTITIONS_PER_FLUSH {
+        format!("more than {PARTITIONS_PER_FLUSH} partitions are missing; each flush makes that many")
+    } else if left <= 0 {
+        "their partitions are made; max_rows was reached before".to_owned()
+    } else {
+        "they came in while partitions were made; the next flush takes them".to_owned()
+    }
 }
 
 /// What one move of rows works on.
@@ -210,7 +217,8 @@ fn move_rows(
         .filter(|place| course.is_left_alone(work.partitions[*place].oid.to_u32()))
         .collect();
     let most_rows = usize::try_from(max_rows).unwrap_or(usize::MAX);
-    let mut batch = Batch::new(Router::new(periods, closed, accepted()), most_rows, BATCH_BYTES);
+    let router = Router::new(periods, closed, accepted(installed)?);
+    let mut batch = Batch::new(router, most_rows, BATCH_BYTES);
 
     let direct = Staging::open(staging);
     fault::point("opened");
@@ -228,19 +236,23 @@ fn move_rows(
     Ok((flushed, batch.waiting))
 }
 
-/// The times that are accepted now. While rows have to wait, or their flush fails, the past is as long as it was when that
-/// began.
-fn accepted() -> Window {
-    const SECOND: i64 = 1_000_000;
-    let now = process::now();
-    let stalled = shmem::look(|board| {
-        board
-            .database(process::my_database())
-            .map(|known| known.stalled_since)
-    });
-    let since = stalled.flatten().filter(|since| *since != 0).unwrap_or(now);
-    Window {
-        from: since.min(now).saturating_sub(guc::accept_past_seconds() * SECOND),
-        until: now.saturating_add(guc::accept_future_seconds() * SECOND),
+const SECOND: i64 = 1_000_000;
+
+/// How far observed_at may be from ingested_at.
+pub fn around() -> Around {
+    let micros = |seconds: Option<i64>| seconds.map_or(i64::MAX, |seconds| seconds.saturating_mul(SECOND));
+    Around {
+        past: micros(guc::accept_observed_past_seconds()),
+        future: micros(guc::accept_observed_future_seconds()),
     }
+}
+
+/// The times of ingested_at that are accepted now.
+fn accepted(installed: &Installed) -> Result<Window, Error> {
+    let now = process::now();
+    let reference = standstill::reference(installed, now)?;
+    Ok(Window {
+        from: reference.saturating_sub(guc::accept_past_seconds() * SECOND),
+        until: now.saturating_add(guc::accept_future_seconds() * SECOND),
+    })
 }

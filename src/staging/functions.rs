@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 use super::course::Course;
 use super::flush::{Flushed, flush, is_empty};
+use super::standstill;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{DOORS, Installed};
@@ -42,6 +43,7 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
     let installed = Installed::require()?;
     shmem::notice_if_unseen(process::my_database());
 
+    standstill::forget();
     let started_at = process::now();
     let mut course = Course::default();
     let flushed = flush_batches(&installed, max_rows.unwrap_or(i64::MAX), &mut course)?;
@@ -104,6 +106,7 @@ fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
         })?;
     xact::check_writable()?;
     let installed = Installed::require()?;
+    standstill::forget();
     let start = Instant::now();
     let mut course = Course::default();
     loop {

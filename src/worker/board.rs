@@ -233,8 +233,8 @@ pub struct Database {
     pub held_by: i32,
     /// The launcher could not start a worker, for lack of slots.
     pub short_of_workers: bool,
-    /// Since when staged rows cannot be moved; 0: they can.
-    pub stalled_since: i64,
+    /// When a flush last left nothing behind.
+    pub nothing_waited_at: i64,
     pub workers: [Process; ROLES],
     tasks: [TaskState; TASKS],
     jobs: [Option<Job>; JOBS],
@@ -247,7 +247,7 @@ impl Database {
         notices: 0,
         held_by: 0,
         short_of_workers: false,
-        stalled_since: 0,
+        nothing_waited_at: 0,
         workers: [Process::NONE; ROLES],
         tasks: [TaskState::NONE; TASKS],
         jobs: [None; JOBS],

@@ -18,7 +18,6 @@ use crate::pg::xact::{self, Failure};
 use crate::pg::{activity, identity, lock, process, settings, signals, toplevel, worker};
 use crate::shmem;
 use crate::sql;
-use crate::staging::flush::note_stall;
 use crate::version;
 
 /// Longest sleep: how soon a worker notices that the extension is gone.
@@ -273,9 +272,6 @@ impl Service {
                 self.record_success(index, start.elapsed(), Some(&reason));
             }
             Err(failure) => {
-                if matches!(self.role, Role::Flusher(_)) {
-                    note_stall(true, true);
-                }
                 let now = self.now();
                 let wait = self.tasks[index]
                     .1
