@@ -7,9 +7,11 @@ DECLARE
     -- Everything that this extension creates in its schema, members and data tables alike.
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
-        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'worker_status'];
+        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'ingest_requests',
+        'ingest_requests_volatile', 'worker_status'];
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'register_attribute', 'register_entity', 'worker_status_rows',
+        'ingest', 'ingest_external', 'ingest_many',
         'staging_refuses_change', 'attribute_keeps_identity'];
     taken text;
     public_may_create boolean;

@@ -20,6 +20,8 @@ pub enum Table {
     Projection,
     Heartbeat,
     Retention,
+    Requests,
+    RequestsVolatile,
 }
 
 impl Table {
@@ -34,6 +36,8 @@ impl Table {
             Table::Projection => "entity_jsonb",
             Table::Heartbeat => "replication_heartbeat",
             Table::Retention => "retention_policies",
+            Table::Requests => "ingest_requests",
+            Table::RequestsVolatile => "ingest_requests_volatile",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The rows of one flush on their way from staging to facts.
 
+use super::judge::Window;
 use super::reading::Tuple;
 use super::route::{Route, Router, Waiting};
 use crate::pg::arena::{Arena, Place, reserve};
@@ -37,6 +38,12 @@ impl Batch {
             most_rows,
             most_bytes,
         }
+    }
+
+    /// For rows that go to staging, whatever their time.
+    pub fn unrouted() -> Batch {
+        let nothing = Window { from: 0, until: 0 };
+        Batch::new(Router::new(Vec::new(), nothing), usize::MAX, usize::MAX)
     }
 
     /// How many more rows it takes.

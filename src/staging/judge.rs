@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::json_text::{JsonFault, MOST_LEVELS, json_fault};
 use super::reading::Reading;
 
 /// What the dictionary says about values.
@@ -75,6 +76,8 @@ pub enum Fault {
     NotRegistered,
     WrongKind(ValueType),
     NoBoolean,
+    TooLong,
+    Json(JsonFault),
 }
 
 impl Fault {
@@ -86,6 +89,11 @@ impl Fault {
             Fault::NoValue | Fault::SeveralValues => "22023",
             Fault::NotRegistered => "42704",
             Fault::WrongKind(_) => "42804",
+            Fault::TooLong => "54000",
+            Fault::Json(JsonFault::Invalid) => "22P02",
+            Fault::Json(JsonFault::Zero) => "22P05",
+            Fault::Json(JsonFault::NumberOutOfRange) => "22003",
+            Fault::Json(JsonFault::TooDeep) => "54001",
         }
     }
 
@@ -107,6 +115,11 @@ impl Fault {
                 format!("attribute is {}, value is not in {column}", value_type.name()).into()
             }
             Fault::NoBoolean => "boolean is neither 0 nor 1".into(),
+            Fault::TooLong => "value is longer than pg_telemetry.max_value_size".into(),
+            Fault::Json(JsonFault::Invalid) => "attribute is json, value is not".into(),
+            Fault::Json(JsonFault::Zero) => "json has the character \\u0000, which jsonb cannot hold".into(),
+            Fault::Json(JsonFault::NumberOutOfRange) => "json has a number out of range of numeric".into(),
+            Fault::Json(JsonFault::TooDeep) => format!("json is nested more than {MOST_LEVELS} levels deep").into(),
         }
     }
 }
@@ -161,6 +174,22 @@ pub fn fault(
     }
     let is_boolean = attribute.value_type == ValueType::Boolean;
     (is_boolean && !matches!(reading.value_int, Some(0 | 1))).then_some(Fault::NoBoolean)
+}
+
+/// What is wrong with the text of a reading that has no other fault. JSON alone is read, and then only when it is not too long.
+pub fn text_fault<'a>(
+    value_type: ValueType,
+    length: usize,
+    longest: usize,
+    text: impl FnOnce() -> Cow<'a, [u8]>,
+) -> Option<Fault> {
+    if length > longest {
+        return Some(Fault::TooLong);
+    }
+    match value_type {
+        ValueType::Json => json_fault(&text()).map(Fault::Json),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -308,6 +337,18 @@ mod tests {
             ..GOOD
         };
         assert_eq!(as_number(unknown), Some(Fault::NotRegistered));
+    }
+
+    #[test]
+    fn only_json_is_read_and_only_when_it_is_short_enough() {
+        let judged = |value_type, length, text: &'static str| {
+            text_fault(value_type, length, 10, || Cow::Borrowed(text.as_bytes()))
+        };
+        assert_eq!(judged(ValueType::Text, 10, "{"), None);
+        assert_eq!(judged(ValueType::Text, 11, "{"), Some(Fault::TooLong));
+        assert_eq!(judged(ValueType::Json, 11, "{}"), Some(Fault::TooLong));
+        assert_eq!(judged(ValueType::Json, 2, "{}"), None);
+        assert_eq!(judged(ValueType::Json, 1, "{"), Some(Fault::Json(JsonFault::Invalid)));
     }
 
     #[test]

@@ -2,15 +2,15 @@
 //! facts, which `pg::layout` has compared with the table at hand.
 
 /// Bytes of a tuple before the null bitmap.
-const FIXED_HEADER: usize = 23;
-const INFOMASK2: usize = 18;
-const INFOMASK: usize = 20;
-const HEADER_LENGTH: usize = 22;
+pub(super) const FIXED_HEADER: usize = 23;
+pub(super) const INFOMASK2: usize = 18;
+pub(super) const INFOMASK: usize = 20;
+pub(super) const HEADER_LENGTH: usize = 22;
 const ATTRIBUTES_MASK: u16 = 0x07ff;
-const HAS_NULL: u16 = 0x0001;
+pub(super) const HAS_NULL: u16 = 0x0001;
 
 /// The columns, in their order.
-const COLUMNS: usize = 8;
+pub(super) const COLUMNS: usize = 8;
 pub const INGESTED_AT: usize = 2;
 pub const ATTRIBUTE_ID: usize = 6;
 

@@ -3,19 +3,21 @@
 use pgrx::pg_sys;
 
 use super::batch::{Batch, NO_LEAF, Row};
-use super::dictionary::with_attributes;
+use super::dictionary::{Attributes, with_attributes};
 use super::flush::{Flushed, Move};
-use super::judge::fault;
-use super::reading::Tuple;
+use super::judge::{Fault, fault, text_fault};
+use super::reading::{Reading, Tuple};
 use crate::error::Error;
+use crate::guc;
 use crate::installed::Table;
 use crate::pg::handover::{TAKEN, Taken};
 use crate::pg::leaf::{Leaf, parent_is_plain};
 use crate::pg::memory::Scratch;
 use crate::pg::slots::Slots;
+use crate::pg::text_value;
 use crate::sql::{argument, write_taken};
 
-const COLUMNS: &str =
+pub const COLUMNS: &str =
     "tenant_id, entity_id, ingested_at, observed_at, value_num, value_int, attribute_id, value_text";
 
 pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flushed, Error> {
@@ -36,6 +38,7 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
 /// The rows that may be stored, and the others with their faults.
 fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Taken), Error> {
     let accepted = batch.router.accepted();
+    let longest = guc::max_value_size();
     let ids = batch
         .rows
         .iter()
@@ -48,13 +51,25 @@ fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Taken), Error> {
             let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
                 return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
             };
-            match fault(&reading, &accepted, |id| attributes.get(id)) {
+            let found = fault(&reading, &accepted, |id| attributes.get(id))
+                .or_else(|| fault_of_text(tuple, &reading, attributes, longest));
+            match found {
                 None => good.push(*row),
                 found => refused.add(tuple, found),
             }
         }
         Ok((good, refused))
     })?
+}
+
+#[inline]
+fn fault_of_text(tuple: &[u8], reading: &Reading, attributes: &Attributes, longest: usize) -> Option<Fault> {
+    if !reading.has_text {
+        return None;
+    }
+    let at = Tuple::new(tuple)?.text_at()?;
+    let value_type = attributes.get(reading.attribute_id?)?.value_type;
+    text_fault(value_type, text_value::length(tuple, at), longest, || text_value::bytes(tuple, at))
 }
 
 /// `rows` in order of their partitions.

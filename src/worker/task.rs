@@ -65,6 +65,13 @@ const KEEPER: &[Task] = &[
             run: maintenance::sweep_staging,
         },
     },
+    Task {
+        name: "forget_requests",
+        work: Work::Periodic {
+            every: || Duration::from_secs(60),
+            run: maintenance::forget_requests,
+        },
+    },
 ];
 
 const JANITOR: &[Task] = &[Task {
