@@ -4,6 +4,7 @@
 pub mod activity;
 pub mod arena;
 pub mod backtrace;
+pub mod catalog;
 pub mod claim;
 pub mod compat;
 pub mod databases;

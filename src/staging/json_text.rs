@@ -40,13 +40,17 @@ impl Scanner<'_> {
         let mut open: Vec<u8> = Vec::new();
         loop {
             // A value begins here.
-            match self.next_token()? {
+            let token = self.next_token()?;
+            if matches!(token, b'{' | b'[') && open.len() == MOST_LEVELS {
+                return Err(JsonFault::TooDeep);
+            }
+            match token {
                 b'{' => {
                     if self.peek_token() == Some(OBJECT) {
                         self.at += 1;
                     } else {
                         self.key()?;
-                        push(&mut open, OBJECT)?;
+                        open.push(OBJECT);
                         continue;
                     }
                 }
@@ -54,7 +58,7 @@ impl Scanner<'_> {
                     if self.peek_token() == Some(ARRAY) {
                         self.at += 1;
                     } else {
-                        push(&mut open, ARRAY)?;
+                        open.push(ARRAY);
                         continue;
                     }
                 }
@@ -222,14 +226,6 @@ impl Scanner<'_> {
             .fold(0i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(i64::from(i32::MAX)));
         Ok(sign * value)
     }
-}
-
-fn push(open: &mut Vec<u8>, closing: u8) -> Result<(), JsonFault> {
-    if open.len() == MOST_LEVELS {
-        return Err(JsonFault::TooDeep);
-    }
-    open.push(closing);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod copy_into_staging;
 mod flush;
 mod idle_flusher;
+mod ingest;
 mod visible_latency;
 
 use crate::case::Case;
@@ -15,6 +16,8 @@ const ALL: &[&dyn Case] = &[
     &flush::DEFAULT_10K,
     &flush::DEFAULT_100K,
     &idle_flusher::IdleFlusher,
+    &ingest::ONE,
+    &ingest::FIFTY,
     &visible_latency::MODEST,
 ];
 
