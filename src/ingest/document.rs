@@ -67,7 +67,10 @@ pub fn single<'a>(head: Head<'a>, readings: Container<'a>) -> Result<Item<'a>, F
 
 pub fn items<'a>(root: Container<'a>) -> Result<Vec<Item<'a>>, Fault> {
     if root.shape() != Shape::Array {
-        return Err(shape("batch".into(), format!("must be a JSON array, not {}", kind(root))));
+        return Err(shape(
+            "batch".into(),
+            format!("must be a JSON array, not {}", kind(root)),
+        ));
     }
     let mut total = 0;
     root.elements()
@@ -93,7 +96,10 @@ fn batch_item<'a>(place: Place, element: Value<'a>, total: &mut usize) -> Result
     let mut readings = None;
     for (key, value) in object.pairs() {
         let wrong = |wanted: &str| {
-            shape(place.of(key), format!("must be {wanted}, not {}", kind_of(&value)))
+            shape(
+                place.of(key),
+                format!("must be {wanted}, not {}", kind_of(&value)),
+            )
         };
         match (key, value) {
             ("entity_id", Value::Number(number)) => {
@@ -106,7 +112,8 @@ fn batch_item<'a>(place: Place, element: Value<'a>, total: &mut usize) -> Result
             ("external_id", Value::Text(text)) => twice |= entity.replace(Entity::External(text)).is_some(),
             ("observed_at", Value::Text(text)) => observed_at = Some(time(place, key, text)?),
             ("request_id", Value::Text(text)) => {
-                let id = uuid(text).ok_or_else(|| shape(place.of(key), format!("{} is no uuid", shown(text))))?;
+                let id =
+                    uuid(text).ok_or_else(|| shape(place.of(key), format!("{} is no uuid", shown(text))))?;
                 request_id = Some(id);
             }
             ("readings", Value::Nested(object)) => readings = Some(object),
@@ -119,7 +126,10 @@ fn batch_item<'a>(place: Place, element: Value<'a>, total: &mut usize) -> Result
     }
     let missing = |what: &str| shape(whole_element(), format!("{what} is missing"));
     if twice {
-        return Err(shape(whole_element(), "has both entity_id and external_id".into()));
+        return Err(shape(
+            whole_element(),
+            "has both entity_id and external_id".into(),
+        ));
     }
     let head = Head {
         entity: entity.ok_or_else(|| missing("entity_id or external_id"))?,
@@ -130,7 +140,12 @@ fn batch_item<'a>(place: Place, element: Value<'a>, total: &mut usize) -> Result
 }
 
 /// `total`: readings of the call so far.
-fn item<'a>(place: Place, head: Head<'a>, readings: Container<'a>, total: &mut usize) -> Result<Item<'a>, Fault> {
+fn item<'a>(
+    place: Place,
+    head: Head<'a>,
+    readings: Container<'a>,
+    total: &mut usize,
+) -> Result<Item<'a>, Fault> {
     if readings.shape() != Shape::Object {
         let fault = format!("must be a JSON object, not {}", kind(readings));
         return Err(shape(place.of("readings"), fault));
@@ -196,14 +211,16 @@ fn shape(at: String, fault: String) -> Fault {
 }
 
 fn time(place: Place, key: &str, text: &str) -> Result<i64, Fault> {
-    moment(text).map(|micros| micros - EPOCH_2000).map_err(|found| Fault::Time {
-        at: place.of(key),
-        fault: match found {
-            Mismatch::TimeOutOfRange => "is infinite".into(),
-            _ => format!("{} is no time with an offset", shown(text)),
-        },
-        infinite: found == Mismatch::TimeOutOfRange,
-    })
+    moment(text)
+        .map(|micros| micros - EPOCH_2000)
+        .map_err(|found| Fault::Time {
+            at: place.of(key),
+            fault: match found {
+                Mismatch::TimeOutOfRange => "is infinite".into(),
+                _ => format!("{} is no time with an offset", shown(text)),
+            },
+            infinite: found == Mismatch::TimeOutOfRange,
+        })
 }
 
 /// As the server reads one: 32 hexadecimal digits, hyphens between groups of four or none, braces or none.
@@ -235,10 +252,20 @@ mod tests {
     fn a_uuid_is_read_as_the_server_does() {
         let id = uuid("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11").unwrap();
         assert_eq!((id[0], id[15]), (0xa0, 0x11));
-        for same in ["A0EEBC999C0B4EF8BB6D6BB9BD380A11", "{a0eebc99-9c0b4ef8-bb6d6bb9-bd380a11}"] {
+        for same in [
+            "A0EEBC999C0B4EF8BB6D6BB9BD380A11",
+            "{a0eebc99-9c0b4ef8-bb6d6bb9-bd380a11}",
+        ] {
             assert_eq!(uuid(same), Some(id), "{same}");
         }
-        for wrong in ["", "a0ee", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1111", "{a0eebc999c0b4ef8bb6d6bb9bd380a11", "g0eebc999c0b4ef8bb6d6bb9bd380a11"] {
+        for wrong in [
+            "",
+            "a0ee",
+            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1",
+            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1111",
+            "{a0eebc999c0b4ef8bb6d6bb9bd380a11",
+            "g0eebc999c0b4ef8bb6d6bb9bd380a11",
+        ] {
             assert_eq!(uuid(wrong), None, "{wrong}");
         }
     }

@@ -94,7 +94,10 @@ impl Fault {
         match self {
             Fault::Unknown { near, .. } if !near.is_empty() => {
                 let near: Vec<String> = near.iter().map(|name| shown(name)).collect();
-                Some(format!("Names that are registered and look alike: {}.", near.join(", ")))
+                Some(format!(
+                    "Names that are registered and look alike: {}.",
+                    near.join(", ")
+                ))
             }
             Fault::Value {
                 found: Mismatch::Kind | Mismatch::Fraction,
@@ -169,7 +172,13 @@ pub fn shown(text: &str) -> String {
     }
     let escaped: String = cut
         .chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect()
+            } else {
+                vec![c]
+            }
+        })
         .collect();
     format!("\"{escaped}\"")
 }

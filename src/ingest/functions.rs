@@ -69,7 +69,9 @@ fn ingest_many<'a>(
     durable: Option<bool>,
 ) -> Result<i32, ErrorReport> {
     let document = required(batch, "batch")?;
-    let items = open(&document, "bytes of the batch").and_then(items).map_err(Error::from)?;
+    let items = open(&document, "bytes of the batch")
+        .and_then(items)
+        .map_err(Error::from)?;
     run(tenant_id, durable, items)
 }
 

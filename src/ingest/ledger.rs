@@ -21,14 +21,23 @@ const REMOVED_AT_ONCE: i64 = 5000;
 const LEDGERS: [Table; 2] = [Table::Requests, Table::RequestsVolatile];
 
 fn ledger(durable: bool) -> Table {
-    if durable { Table::Requests } else { Table::RequestsVolatile }
+    if durable {
+        Table::Requests
+    } else {
+        Table::RequestsVolatile
+    }
 }
 
 type Entry = (Place, Request, i32);
 
 /// Enters the requests of these items, and takes those out that were done before; how many readings they had. Whoever is
 /// doing one of them just now is waited for.
-pub fn enter(installed: &Installed, tenant_id: i64, durable: bool, items: &mut Vec<Item>) -> Result<i64, Error> {
+pub fn enter(
+    installed: &Installed,
+    tenant_id: i64,
+    durable: bool,
+    items: &mut Vec<Item>,
+) -> Result<i64, Error> {
     let mut entries: Vec<Entry> = items
         .iter()
         .filter_map(|item| Some((item.place, item.request?, item.readings.len() as i32)))
@@ -38,7 +47,10 @@ pub fn enter(installed: &Installed, tenant_id: i64, durable: bool, items: &mut V
     }
     // All callers in the same order, so that none waits for another in a circle.
     entries.sort_by_key(|(_, request, _)| request.id);
-    let twice = entries.iter().zip(entries.iter().skip(1)).find(|(left, right)| left.1.id == right.1.id);
+    let twice = entries
+        .iter()
+        .zip(entries.iter().skip(1))
+        .find(|(left, right)| left.1.id == right.1.id);
     if let Some((_, (place, request, _))) = twice {
         return Err(Fault::SameRequestTwice {
             at: place.of("request_id"),
@@ -92,8 +104,18 @@ fn insert(table: &str, tenant_id: i64, entries: &[Entry]) -> Result<Vec<[u8; 16]
     let arguments = vec![
         argument(tenant_id),
         argument(ids(entries)),
-        argument(entries.iter().map(|(_, request, _)| request.fingerprint).collect::<Vec<_>>()),
-        argument(entries.iter().map(|(_, _, readings)| *readings).collect::<Vec<_>>()),
+        argument(
+            entries
+                .iter()
+                .map(|(_, request, _)| request.fingerprint)
+                .collect::<Vec<_>>(),
+        ),
+        argument(
+            entries
+                .iter()
+                .map(|(_, _, readings)| *readings)
+                .collect::<Vec<_>>(),
+        ),
         argument(expired_before()?),
     ];
     write(&text, arguments, |rows| {
@@ -123,7 +145,10 @@ fn look_up(table: &str, tenant_id: i64, entries: &[Entry]) -> Result<HashMap<[u8
 }
 
 fn ids(entries: &[Entry]) -> Vec<Uuid> {
-    entries.iter().map(|(_, request, _)| Uuid::from_bytes(request.id)).collect()
+    entries
+        .iter()
+        .map(|(_, request, _)| Uuid::from_bytes(request.id))
+        .collect()
 }
 
 fn expired_before() -> Result<TimestampWithTimeZone, Error> {

@@ -135,7 +135,11 @@ fn keep(tenant_id: i64, found: Vec<(String, Known)>) {
         kept.unsure |= xact::has_id();
         kept.count += found.len();
         let names = kept.tenants.entry(tenant_id).or_default();
-        names.extend(found.into_iter().map(|(name, known)| (name.into_boxed_str(), known)));
+        names.extend(
+            found
+                .into_iter()
+                .map(|(name, known)| (name.into_boxed_str(), known)),
+        );
     });
 }
 
@@ -207,13 +211,17 @@ fn registered_names(installed: &Installed, tenant_id: i64) -> Result<Vec<String>
         "SELECT name FROM {} WHERE tenant_id = ANY (ARRAY[0, $1]) LIMIT $2",
         installed.qualified(Table::Attributes)
     );
-    read(&text, vec![argument(tenant_id), argument(MOST_COMPARED)], |rows| {
-        let mut names = Vec::with_capacity(rows.len());
-        for row in rows {
-            names.extend(row.get::<String>(1)?);
-        }
-        Ok(names)
-    })
+    read(
+        &text,
+        vec![argument(tenant_id), argument(MOST_COMPARED)],
+        |rows| {
+            let mut names = Vec::with_capacity(rows.len());
+            for row in rows {
+                names.extend(row.get::<String>(1)?);
+            }
+            Ok(names)
+        },
+    )
 }
 
 /// In the order of their names, whatever their order in the document: two sessions that register the same names wait for
@@ -231,5 +239,9 @@ fn register(
     );
     let names: Vec<String> = unknown.keys().map(|name| (*name).to_owned()).collect();
     let types: Vec<&'static str> = unknown.values().map(|first| first.type_when_new.name()).collect();
-    write(&text, vec![argument(tenant_id), argument(names), argument(types)], entries)
+    write(
+        &text,
+        vec![argument(tenant_id), argument(names), argument(types)],
+        entries,
+    )
 }

@@ -15,7 +15,10 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<
         })
         .collect();
     near.sort();
-    near.into_iter().take(MOST).map(|(_, name)| name.to_owned()).collect()
+    near.into_iter()
+        .take(MOST)
+        .map(|(_, name)| name.to_owned())
+        .collect()
 }
 
 /// Letters to change, add or leave out, capitals not counted.
@@ -40,7 +43,13 @@ mod tests {
 
     #[test]
     fn letters_are_counted() {
-        for (left, right, expected) in [("", "", 0), ("abc", "", 3), ("speed", "Speed", 0), ("speed", "sped", 1), ("kitten", "sitting", 3)] {
+        for (left, right, expected) in [
+            ("", "", 0),
+            ("abc", "", 3),
+            ("speed", "Speed", 0),
+            ("speed", "sped", 1),
+            ("kitten", "sitting", 3),
+        ] {
             assert_eq!(distance(left, right), expected, "{left} {right}");
             assert_eq!(distance(right, left), expected, "{right} {left}");
         }

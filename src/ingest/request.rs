@@ -29,7 +29,14 @@ impl Request {
     pub fn text(&self) -> String {
         let digits: String = self.id.iter().map(|byte| format!("{byte:02x}")).collect();
         let group = |from: usize, until: usize| digits.get(from..until).unwrap_or_default();
-        [group(0, 8), group(8, 12), group(12, 16), group(16, 20), group(20, 32)].join("-")
+        [
+            group(0, 8),
+            group(8, 12),
+            group(12, 16),
+            group(16, 20),
+            group(20, 32),
+        ]
+        .join("-")
     }
 }
 
@@ -61,7 +68,9 @@ mod tests {
 
     #[test]
     fn whatever_differs_changes_the_fingerprint() {
-        let of = |entity, observed_at, readings: &[u8]| Request::new([0; 16], entity, observed_at, readings).fingerprint;
+        let of = |entity, observed_at, readings: &[u8]| {
+            Request::new([0; 16], entity, observed_at, readings).fingerprint
+        };
         let first = of(Entity::Id(1), Some(0), b"x");
         assert_eq!(first, of(Entity::Id(1), Some(0), b"x"));
         for other in [

@@ -42,7 +42,9 @@ pub fn stage(installed: &Installed, mut call: Call) -> Result<i64, Error> {
             (*name, Use { place, type_when_new })
         })
     });
-    let batch = with_names(installed, call.tenant_id, uses, |names| rows(&call, &entities, names))?;
+    let batch = with_names(installed, call.tenant_id, uses, |names| {
+        rows(&call, &entities, names)
+    })?;
     let staged = write_rows(installed, call.durable, batch)?;
     Ok(repeated + staged)
 }
@@ -148,7 +150,11 @@ fn nested_text(place: Place, name: &str, value: &Value) -> Result<String, Fault>
 }
 
 fn write_rows(installed: &Installed, durable: bool, mut batch: Batch) -> Result<i64, Error> {
-    let table = if durable { Table::IngestDurable } else { Table::Ingest };
+    let table = if durable {
+        Table::IngestDurable
+    } else {
+        Table::Ingest
+    };
     if let Some(door) = Door::open(installed.require_table(table)?) {
         return Ok(door.insert(&mut batch));
     }

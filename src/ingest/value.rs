@@ -64,7 +64,9 @@ pub fn typed<'a>(value_type: ValueType, json: &Json<'a>) -> Result<Typed<'a>, Mi
         (ValueType::Json, Json::Object | Json::Array) => Ok(Typed::Nested),
         (ValueType::Json, Json::Boolean(value)) => Ok(Typed::Text(value.to_string().into())),
         (ValueType::Json, Json::Number(digits)) => Ok(Typed::Text(digits.clone().into())),
-        (ValueType::Json, Json::Text(text)) => Ok(Typed::Text(serde_json::Value::from(*text).to_string().into())),
+        (ValueType::Json, Json::Text(text)) => {
+            Ok(Typed::Text(serde_json::Value::from(*text).to_string().into()))
+        }
         _ => Err(Mismatch::Kind),
     }
 }
@@ -112,7 +114,13 @@ mod tests {
 
     #[test]
     fn each_type_takes_its_own_kinds() {
-        let values = [number("21"), Json::Boolean(true), Json::Text("x"), Json::Object, Json::Array];
+        let values = [
+            number("21"),
+            Json::Boolean(true),
+            Json::Text("x"),
+            Json::Object,
+            Json::Array,
+        ];
         for value_type in ValueType::ALL {
             let taken = values.clone().map(|value| typed(value_type, &value).is_ok());
             let expected = match value_type {
@@ -182,16 +190,28 @@ mod tests {
 
     #[test]
     fn json_that_is_no_object_keeps_its_text() {
-        assert_eq!(typed(ValueType::Json, &Json::Text("a\"b")), Ok(Typed::Text("\"a\\\"b\"".into())));
-        assert_eq!(typed(ValueType::Json, &number("21.50")), Ok(Typed::Text("21.50".into())));
-        assert_eq!(typed(ValueType::Json, &Json::Boolean(false)), Ok(Typed::Text("false".into())));
+        assert_eq!(
+            typed(ValueType::Json, &Json::Text("a\"b")),
+            Ok(Typed::Text("\"a\\\"b\"".into()))
+        );
+        assert_eq!(
+            typed(ValueType::Json, &number("21.50")),
+            Ok(Typed::Text("21.50".into()))
+        );
+        assert_eq!(
+            typed(ValueType::Json, &Json::Boolean(false)),
+            Ok(Typed::Text("false".into()))
+        );
     }
 
     #[test]
     fn what_is_no_number_has_three_names() {
         let nan = typed(ValueType::Number, &Json::Text("NaN")).unwrap();
         assert!(matches!(nan, Typed::Number(value) if value.is_nan()));
-        assert_eq!(typed(ValueType::Number, &Json::Text("-Infinity")), Ok(Typed::Number(f64::NEG_INFINITY)));
+        assert_eq!(
+            typed(ValueType::Number, &Json::Text("-Infinity")),
+            Ok(Typed::Number(f64::NEG_INFINITY))
+        );
         assert_eq!(typed(ValueType::Number, &Json::Text("nan")), Err(Mismatch::Kind));
         assert_eq!(typed(ValueType::Integer, &Json::Text("NaN")), Err(Mismatch::Kind));
     }

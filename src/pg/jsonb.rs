@@ -101,7 +101,9 @@ impl<'a> Container<'a> {
         let mut key = None;
         self.walk(|token, value| match (token, value) {
             (pg_sys::JsonbIteratorToken::WJB_KEY, Value::Text(text)) => key = Some(text),
-            (pg_sys::JsonbIteratorToken::WJB_VALUE, value) => pairs.extend(key.take().map(|key| (key, value))),
+            (pg_sys::JsonbIteratorToken::WJB_VALUE, value) => {
+                pairs.extend(key.take().map(|key| (key, value)))
+            }
             _ => {}
         });
         pairs
@@ -241,6 +243,5 @@ unsafe impl SqlTranslatable for Jsonb<'_> {
     const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(Jsonb);
     const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
     const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("jsonb"));
-    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
-        Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> = Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
 }

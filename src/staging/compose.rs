@@ -66,7 +66,11 @@ fn push_text(text: &str, tuple: &mut Vec<u8>) {
     let little = cfg!(target_endian = "little");
     let short = text.len() + 1;
     if short <= LONGEST_SHORT {
-        tuple.push(if little { (short as u8) << 1 | 1 } else { short as u8 | 0x80 });
+        tuple.push(if little {
+            (short as u8) << 1 | 1
+        } else {
+            short as u8 | 0x80
+        });
     } else {
         let long = text.len() as u32 + 4;
         tuple.extend_from_slice(&(if little { long << 2 } else { long }).to_ne_bytes());
@@ -84,7 +88,11 @@ mod tests {
     fn what_was_composed_is_read_again() {
         let mut bytes = vec![7; 500];
         for observed_at in [None, Some(-4)] {
-            for value in [NewValue::Number(1.5), NewValue::Whole(i64::MIN), NewValue::Text("abc")] {
+            for value in [
+                NewValue::Number(1.5),
+                NewValue::Whole(i64::MIN),
+                NewValue::Text("abc"),
+            ] {
                 let reading = NewReading {
                     tenant_id: 1,
                     entity_id: -2,

@@ -221,9 +221,9 @@ impl Scanner<'_> {
             return Err(JsonFault::Invalid);
         }
         let digits = self.text.get(start..self.at).unwrap_or_default();
-        let value = digits
-            .iter()
-            .fold(0i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(i64::from(i32::MAX)));
+        let value = digits.iter().fold(0i64, |value, digit| {
+            (value * 10 + i64::from(digit - b'0')).min(i64::from(i32::MAX))
+        });
         Ok(sign * value)
     }
 }
@@ -239,8 +239,23 @@ mod tests {
     #[test]
     fn json_is_recognised() {
         for text in [
-            "null", "true", "false", "0", "-0", "21.5", "-1.5e-3", "1E+5", "\"\"", "[]", "{}", " [1, 2 , {\"a\": [ ]}]\n",
-            "{\"a\":{\"b\":\"c\"},\"d\":null}", "\"\\u00e4\\n\\/\"", "\"\\ud83d\\ude00\"", "\"größe\"", "{\"\":0,\"\":1}",
+            "null",
+            "true",
+            "false",
+            "0",
+            "-0",
+            "21.5",
+            "-1.5e-3",
+            "1E+5",
+            "\"\"",
+            "[]",
+            "{}",
+            " [1, 2 , {\"a\": [ ]}]\n",
+            "{\"a\":{\"b\":\"c\"},\"d\":null}",
+            "\"\\u00e4\\n\\/\"",
+            "\"\\ud83d\\ude00\"",
+            "\"größe\"",
+            "{\"\":0,\"\":1}",
         ] {
             assert_eq!(fault(text), None, "{text}");
         }
@@ -249,9 +264,45 @@ mod tests {
     #[test]
     fn what_is_not_json_is_not() {
         for text in [
-            "", " ", "nul", "nulll", "True", "NaN", "Infinity", "01", "1.", ".5", "+1", "-", "1e", "1e+", "0x1", "'a'", "\"a",
-            "\"\\x\"", "\"\\u12\"", "\"\t\"", "\"\\ud83d\"", "\"\\ud83d\\u0041\"", "\"\\ude00\"", "[", "]", "[1", "[1,]", "[,1]", "[1 2]",
-            "{", "{\"a\"}", "{\"a\":}", "{a:1}", "{\"a\":1,}", "{\"a\":1]", "[1}", "1 2", "{} {}", "[1]]",
+            "",
+            " ",
+            "nul",
+            "nulll",
+            "True",
+            "NaN",
+            "Infinity",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "-",
+            "1e",
+            "1e+",
+            "0x1",
+            "'a'",
+            "\"a",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\t\"",
+            "\"\\ud83d\"",
+            "\"\\ud83d\\u0041\"",
+            "\"\\ude00\"",
+            "[",
+            "]",
+            "[1",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "{",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{a:1}",
+            "{\"a\":1,}",
+            "{\"a\":1]",
+            "[1}",
+            "1 2",
+            "{} {}",
+            "[1]]",
         ] {
             assert_eq!(fault(text), Some(JsonFault::Invalid), "{text}");
         }

@@ -119,7 +119,9 @@ impl Fault {
             Fault::Json(JsonFault::Invalid) => "attribute is json, value is not".into(),
             Fault::Json(JsonFault::Zero) => "json has the character \\u0000, which jsonb cannot hold".into(),
             Fault::Json(JsonFault::NumberOutOfRange) => "json has a number out of range of numeric".into(),
-            Fault::Json(JsonFault::TooDeep) => format!("json is nested more than {MOST_LEVELS} levels deep").into(),
+            Fault::Json(JsonFault::TooDeep) => {
+                format!("json is nested more than {MOST_LEVELS} levels deep").into()
+            }
         }
     }
 }
@@ -348,7 +350,10 @@ mod tests {
         assert_eq!(judged(ValueType::Text, 11, "{"), Some(Fault::TooLong));
         assert_eq!(judged(ValueType::Json, 11, "{}"), Some(Fault::TooLong));
         assert_eq!(judged(ValueType::Json, 2, "{}"), None);
-        assert_eq!(judged(ValueType::Json, 1, "{"), Some(Fault::Json(JsonFault::Invalid)));
+        assert_eq!(
+            judged(ValueType::Json, 1, "{"),
+            Some(Fault::Json(JsonFault::Invalid))
+        );
     }
 
     #[test]

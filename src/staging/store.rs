@@ -69,7 +69,9 @@ fn fault_of_text(tuple: &[u8], reading: &Reading, attributes: &Attributes, longe
     }
     let at = Tuple::new(tuple)?.text_at()?;
     let value_type = attributes.get(reading.attribute_id?)?.value_type;
-    text_fault(value_type, text_value::length(tuple, at), longest, || text_value::bytes(tuple, at))
+    text_fault(value_type, text_value::length(tuple, at), longest, || {
+        text_value::bytes(tuple, at)
+    })
 }
 
 /// `rows` in order of their partitions.

@@ -18,7 +18,9 @@ use Answer::{Accepted, Fails, Rejected};
 /// Shared attributes, so that every tenant has them, and their ids.
 fn shared_attributes(session: &mut Session) -> [(&'static str, String); 6] {
     ["number", "integer", "boolean", "timestamp", "text", "json"].map(|value_type| {
-        let id = session.text(&format!("SELECT register_attribute(0, 'shared_{value_type}', '{value_type}')"));
+        let id = session.text(&format!(
+            "SELECT register_attribute(0, 'shared_{value_type}', '{value_type}')"
+        ));
         (value_type, id)
     })
 }
@@ -47,24 +49,39 @@ fn row(value_type: &'static str, value: impl Into<String>, answer: Answer) -> Ro
 
 impl Row {
     fn tenant(answer: Answer, tenant: &'static str) -> Row {
-        Row { tenant, ..row("number", "1", answer) }
+        Row {
+            tenant,
+            ..row("number", "1", answer)
+        }
     }
 
     fn entity(answer: Answer, entity: &'static str) -> Row {
-        Row { entity, ..row("number", "1", answer) }
+        Row {
+            entity,
+            ..row("number", "1", answer)
+        }
     }
 
     fn ingested_at(answer: Answer, ingested_at: &'static str) -> Row {
-        Row { ingested_at, ..row("number", "1", answer) }
+        Row {
+            ingested_at,
+            ..row("number", "1", answer)
+        }
     }
 
     fn observed_at(answer: Answer, observed_at: &'static str) -> Row {
-        Row { observed_at, ..row("number", "1", answer) }
+        Row {
+            observed_at,
+            ..row("number", "1", answer)
+        }
     }
 
     /// As a line of COPY.
     fn line(&self, attributes: &[(&str, String)]) -> String {
-        let (_, id) = attributes.iter().find(|(name, _)| *name == self.value_type).expect("one of the six");
+        let (_, id) = attributes
+            .iter()
+            .find(|(name, _)| *name == self.value_type)
+            .expect("one of the six");
         let place = match self.value_type {
             "number" => 0,
             "text" | "json" => 2,
@@ -81,7 +98,11 @@ impl Row {
 
 #[test]
 fn each_row_of_a_copy_has_its_answer() {
-    let Ready { mut session, temperature, .. } = ready();
+    let Ready {
+        mut session,
+        temperature,
+        ..
+    } = ready();
     let attributes = shared_attributes(&mut session);
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let rows = [
@@ -103,6 +124,8 @@ fn each_row_of_a_copy_has_its_answer() {
         Row::ingested_at(Fails("22007"), "yesterdays"),
         Row::observed_at(Rejected("22008"), "infinity"),
         Row::observed_at(Rejected("22008"), "-infinity"),
+        Row::observed_at(Accepted, "4713-01-01 BC"),
+        Row::observed_at(Accepted, "294276-12-31"),
         row("number", "1e400", Fails("22003")),
         row("number", "1e-400", Fails("22003")),
         row("number", "1e-320", Accepted),
@@ -136,8 +159,16 @@ fn each_row_of_a_copy_has_its_answer() {
         row("json", deep(201), Rejected("54001")),
         row("json", deep(100_000), Rejected("54001")),
         // Long enough that the server packs it.
-        row("json", format!("{{\"a\": \"{}\"}}", "x".repeat(100_000)), Accepted),
-        row("json", format!("{{\"a\": \"{}\"", "x".repeat(100_000)), Rejected("22P02")),
+        row(
+            "json",
+            format!("{{\"a\": \"{}\"}}", "x".repeat(100_000)),
+            Accepted,
+        ),
+        row(
+            "json",
+            format!("{{\"a\": \"{}\"", "x".repeat(100_000)),
+            Rejected("22P02"),
+        ),
     ];
     for door in DOORS {
         for row in &rows {
@@ -176,10 +207,48 @@ fn the_server_takes_as_jsonb_what_passed_and_not_what_was_rejected() {
     let Ready { mut session, .. } = ready();
     let id = session.number("SELECT register_attribute(1, 'j', 'json')");
     let texts = [
-        "1", "-0", "1.5e-3", "1E+5", "01", "1.", ".5", "+1", "0e1", "\"\"", "\"\\u00e4\"", "\"\\ud83d\\ude00\"", "\"\\ud83d\"",
-        "\"\\ude00\"", "\"\\u0000\"", "\"\\x\"", "\"\t\"", "[]", "[1,]", "[,]", "{}", "{\"a\":1}", "{\"a\"}", "{a:1}", "{\"a\":1,}",
-        "true", "tru", "nulls", " [1 , 2 ] ", "1 2", "", "\u{a0}1", "\"\u{7f}\"", "1e131071", "1e131072", "1e-16383", "1e-16384",
-        "{\"\":1}", "[[[]]]", "[1}", "NaN", "\"größe\"",
+        "1",
+        "-0",
+        "1.5e-3",
+        "1E+5",
+        "01",
+        "1.",
+        ".5",
+        "+1",
+        "0e1",
+        "\"\"",
+        "\"\\u00e4\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\\ud83d\"",
+        "\"\\ude00\"",
+        "\"\\u0000\"",
+        "\"\\x\"",
+        "\"\t\"",
+        "[]",
+        "[1,]",
+        "[,]",
+        "{}",
+        "{\"a\":1}",
+        "{\"a\"}",
+        "{a:1}",
+        "{\"a\":1,}",
+        "true",
+        "tru",
+        "nulls",
+        " [1 , 2 ] ",
+        "1 2",
+        "",
+        "\u{a0}1",
+        "\"\u{7f}\"",
+        "1e131071",
+        "1e131072",
+        "1e-16383",
+        "1e-16384",
+        "{\"\":1}",
+        "[[[]]]",
+        "[1}",
+        "NaN",
+        "\"größe\"",
     ];
     for (n, text) in texts.iter().enumerate() {
         session.exec(&format!(
@@ -189,7 +258,9 @@ fn the_server_takes_as_jsonb_what_passed_and_not_what_was_rejected() {
         let jsonb = session.try_rows(&format!("SELECT $json${text}$json$::jsonb"));
         assert_eq!(stored, jsonb.is_ok(), "{text}: {jsonb:?}");
         if let Err(failure) = jsonb {
-            let code = session.text(&format!("SELECT sqlstate FROM entity_values_rejected WHERE entity_id = {n}"));
+            let code = session.text(&format!(
+                "SELECT sqlstate FROM entity_values_rejected WHERE entity_id = {n}"
+            ));
             assert_eq!(code, failure.code, "{text}");
         }
     }
@@ -202,7 +273,9 @@ fn the_server_takes_as_jsonb_what_passed_and_not_what_was_rejected() {
 fn each_document_has_its_answer() {
     let Ready { mut session, .. } = ready();
     for value_type in ["number", "integer", "boolean", "timestamp", "text", "json"] {
-        session.exec(&format!("SELECT register_attribute(1, 'a_{value_type}', '{value_type}')"));
+        session.exec(&format!(
+            "SELECT register_attribute(1, 'a_{value_type}', '{value_type}')"
+        ));
     }
     let value = |name: &str, value: &str| format!("1, 1, jsonb_build_object('{name}', $v${value}$v$::jsonb)");
     let good = r#"{"temperature": 1}"#;
@@ -213,7 +286,10 @@ fn each_document_has_its_answer() {
         ("22004", format!("1, 1, '{good}', NULL, NULL")),
         ("22003", format!("0, 1, '{good}'")),
         ("22003", format!("-9223372036854775808, 1, '{good}'")),
-        ("22003", format!("1, 9223372036854775808::numeric::bigint, '{good}'")),
+        (
+            "22003",
+            format!("1, 9223372036854775808::numeric::bigint, '{good}'"),
+        ),
         ("22008", format!("1, 1, '{good}', 'infinity'")),
         ("22008", format!("1, 1, '{good}', '-infinity'")),
         ("22023", "1, 1, 'null'".to_owned()),
@@ -247,23 +323,31 @@ fn each_document_has_its_answer() {
         ("42804", value("a_text", "1")),
         ("22P05", value("a_text", "\"\\u0000\"")),
         ("22P02", value("a_text", "\"\\ud800\"")),
-        ("54001", value("a_json", &format!("{}1{}", "[".repeat(201), "]".repeat(201)))),
+        (
+            "54001",
+            value("a_json", &format!("{}1{}", "[".repeat(201), "]".repeat(201))),
+        ),
         ("42704", value("other", "1")),
     ];
     for (code, arguments) in arguments {
         let failure = session.fails_with(code, &format!("SELECT ingest({arguments})"));
         // The server has no hint for what it refuses itself, nor is there one for NULL.
         let ours = !["22004", "22P02", "22P05"].contains(&code)
-            && !["131072", "numeric", "0, 1,", "-9223372036854775808, 1"].iter().any(|own| arguments.contains(own));
+            && !["131072", "numeric", "0, 1,", "-9223372036854775808, 1"]
+                .iter()
+                .any(|own| arguments.contains(own));
         assert!(!ours || !failure.hint.is_empty(), "{arguments}\n  {failure}");
         assert!(failure.message.len() < 400, "{failure}");
     }
-    assert_eq!(session.number("SELECT count(*) FROM entity_values_ingest_durable"), 0);
+    assert_eq!(
+        session.number("SELECT count(*) FROM entity_values_ingest_durable"),
+        0
+    );
     for accepted in [
         value("a_json", &format!("{}1{}", "[".repeat(200), "]".repeat(200))),
         value("temperature", "1e-320"),
         value("a_text", "\"\\u0001\""),
-        format!("9223372036854775807, 1, '{{}}'"),
+        "9223372036854775807, 1, '{}'".to_owned(),
         format!("1, -9223372036854775808, '{good}'"),
         format!("1, 9223372036854775807, '{good}'"),
     ] {
@@ -276,7 +360,9 @@ fn each_document_has_its_answer() {
 #[test]
 fn a_value_may_be_as_large_as_the_setting_says() {
     // Of its own, because of the setting.
-    let cluster = Cluster::builder().set("pg_telemetry.max_value_size", "100kB").start();
+    let cluster = Cluster::builder()
+        .set("pg_telemetry.max_value_size", "100kB")
+        .start();
     let database = cluster.create_database("large");
     let mut session = database.install();
     let text = session.number("SELECT register_attribute(1, 't', 'text')");
@@ -290,28 +376,43 @@ fn a_value_may_be_as_large_as_the_setting_says() {
         ));
     }
     assert_eq!(session.number("SELECT stage_flush()"), 4);
-    assert_eq!(session.rows("SELECT sqlstate, count(*) FROM entity_values_rejected GROUP BY 1"), [["54000", "4"]]);
+    assert_eq!(
+        session.rows("SELECT sqlstate, count(*) FROM entity_values_rejected GROUP BY 1"),
+        [["54000", "4"]]
+    );
     for name in ["t", "j"] {
         let fits = if name == "t" { size } else { size - 2 };
-        let call = |bytes: usize| format!("SELECT ingest(1, 1, jsonb_build_object('{name}', repeat('x', {bytes})))");
+        let call =
+            |bytes: usize| format!("SELECT ingest(1, 1, jsonb_build_object('{name}', repeat('x', {bytes})))");
         assert_eq!(session.number(&call(fits)), 1);
         let failure = session.fails_with("54000", &call(fits + 1));
-        assert!(failure.message.contains("102401 bytes, allowed are 102400"), "{failure}");
+        assert!(
+            failure.message.contains("102401 bytes, allowed are 102400"),
+            "{failure}"
+        );
         assert!(failure.hint.contains("max_value_size"), "{failure}");
     }
 }
 
 /// In memory, at its greatest, in MB.
 fn peak_memory(session: &Session) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", session.pid())).expect("the session is there");
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("Linux says so");
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", session.pid())).expect("the session is there");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .expect("Linux says so");
     let kilobytes: String = line.chars().filter(char::is_ascii_digit).collect();
     kilobytes.parse::<u64>().expect("a number") / 1024
 }
 
 #[test]
 fn documents_of_256_mib_take_nothing_down() {
-    let Ready { database, mut session, temperature } = ready();
+    let Ready {
+        database,
+        mut session,
+        temperature,
+    } = ready();
     let text = session.number("SELECT register_attribute(1, 't', 'text')");
     let json = session.number("SELECT register_attribute(1, 'j', 'json')");
     let start = session.text("SELECT pg_postmaster_start_time()");
@@ -326,7 +427,10 @@ fn documents_of_256_mib_take_nothing_down() {
         "54000",
         "SELECT ingest_many(1, jsonb_build_array(jsonb_build_object('entity_id', 1, 'readings', jsonb_build_object('t', repeat('x', 70 << 20)))))",
     );
-    assert!(failure.message.contains("bytes of the batch") && !failure.hint.is_empty(), "{failure}");
+    assert!(
+        failure.message.contains("bytes of the batch") && !failure.hint.is_empty(),
+        "{failure}"
+    );
     for (door, id) in DOORS.into_iter().zip([text, json]) {
         let mut line = format!("1\t1\tnow\t\\N\t\\N\t\\N\t{id}\t");
         line.push_str(&"x".repeat(size));
@@ -346,19 +450,31 @@ fn documents_of_256_mib_take_nothing_down() {
 
 #[test]
 fn a_call_with_too_many_readings_is_refused() {
-    let Ready { database, mut session, .. } = ready();
+    let Ready {
+        database,
+        mut session,
+        ..
+    } = ready();
     let call = |count: usize| {
         format!(
             "SELECT ingest_many(1, (SELECT jsonb_agg(jsonb_build_object('entity_id', n, 'readings', '{{\"temperature\": 1}}'::jsonb))
              FROM generate_series(1, {count}) n), durable => false)"
         )
     };
-    let names = |count: usize| format!("SELECT ingest(1, 1, (SELECT jsonb_object_agg(n, 1) FROM generate_series(1, {count}) n))");
+    let names = |count: usize| {
+        format!("SELECT ingest(1, 1, (SELECT jsonb_object_agg(n, 1) FROM generate_series(1, {count}) n))")
+    };
     let failure = session.fails_with("54000", &names(1_000_001));
-    assert!(failure.message.contains("1000001, allowed are 1000000"), "{failure}");
+    assert!(
+        failure.message.contains("1000001, allowed are 1000000"),
+        "{failure}"
+    );
     let mut large = database.connect();
     assert_eq!(large.number(&call(300_000)), 300_000);
-    assert_eq!(session.number("SELECT count(*) FROM entity_values_ingest"), 300_000);
+    assert_eq!(
+        session.number("SELECT count(*) FROM entity_values_ingest"),
+        300_000
+    );
     // One object with as many names as fit, none of them known.
     let failure = large.fails_with("42704", &names(200_000));
     assert!(failure.message.contains("199999 others"), "{failure}");

@@ -78,9 +78,11 @@ fn values_that_can_be_written_in_several_ways_are_taken() {
     ];
     for (name, value, expected) in cases {
         session.exec("BEGIN");
-        let sql = format!("SELECT ingest(1, 1, jsonb_build_object('{name}', '{value}'::jsonb), durable => false)");
+        let sql =
+            format!("SELECT ingest(1, 1, jsonb_build_object('{name}', '{value}'::jsonb), durable => false)");
         assert_eq!(session.number(&sql), 1, "{name} {value}");
-        let found = session.text("SELECT coalesce(value_num::text, value_int::text, value_text) FROM entity_values_ingest");
+        let found = session
+            .text("SELECT coalesce(value_num::text, value_int::text, value_text) FROM entity_values_ingest");
         assert_eq!(found, expected, "{name} {value}");
         assert_eq!(session.number("SELECT stage_flush()"), 1, "{name} {value}");
         session.exec("ROLLBACK");
@@ -95,7 +97,9 @@ fn texts_of_every_length_arrive_whole() {
         // Both what packs well and what does not.
         for text in [
             format!("repeat('ä', {length} / 2)"),
-            format!("(SELECT left(string_agg(md5(n::text), ''), {length}) FROM generate_series(0, {length} / 32) n)"),
+            format!(
+                "(SELECT left(string_agg(md5(n::text), ''), {length}) FROM generate_series(0, {length} / 32) n)"
+            ),
         ] {
             session.exec("BEGIN");
             session.exec(&format!("SELECT ingest(1, 1, jsonb_build_object('t', {text}))"));
@@ -115,10 +119,16 @@ fn null_is_no_reading() {
     session.exec(AUTO);
     let sql = r#"SELECT ingest(1, 1, '{"temperature": null, "unknown": null, "": null}')"#;
     assert_eq!(session.number(sql), 0);
-    assert_eq!(session.number(r#"SELECT ingest(1, 1, '{"temperature": 1, "unknown": null}')"#), 1);
+    assert_eq!(
+        session.number(r#"SELECT ingest(1, 1, '{"temperature": 1, "unknown": null}')"#),
+        1
+    );
     assert_eq!(session.number("SELECT ingest(1, 1, '{}')"), 0);
     assert_eq!(session.number("SELECT count(*) FROM attributes"), 1);
-    assert_eq!(session.number("SELECT count(*) FROM entity_values_ingest_durable"), 1);
+    assert_eq!(
+        session.number("SELECT count(*) FROM entity_values_ingest_durable"),
+        1
+    );
 }
 
 #[test]
@@ -128,7 +138,8 @@ fn a_new_name_is_registered_with_the_type_of_its_value() {
     session.exec(
         r#"SELECT ingest(1, 1, '{"n": 21, "b": true, "t": "NaN", "o": {}, "a": [1], "naïve größe": 1.5}')"#,
     );
-    let types = session.rows("SELECT name, value_type, tenant_id FROM attributes WHERE name <> 'temperature' ORDER BY name");
+    let types = session
+        .rows("SELECT name, value_type, tenant_id FROM attributes WHERE name <> 'temperature' ORDER BY name");
     assert_eq!(
         types,
         [
@@ -148,19 +159,36 @@ fn a_new_name_is_registered_with_the_type_of_its_value() {
 #[test]
 fn an_unknown_name_is_an_error_unless_it_may_be_registered() {
     let Ready { mut session, .. } = ready();
-    let failure = session.fails_with("42704", r#"SELECT ingest(1, 1, '{"temperature": 1, "temprature": 2, "x": 3}')"#);
-    assert!(failure.message.contains("readings: attribute \"temprature\" is not registered for tenant 1"), "{failure}");
+    let failure = session.fails_with(
+        "42704",
+        r#"SELECT ingest(1, 1, '{"temperature": 1, "temprature": 2, "x": 3}')"#,
+    );
+    assert!(
+        failure
+            .message
+            .contains("readings: attribute \"temprature\" is not registered for tenant 1"),
+        "{failure}"
+    );
     assert!(failure.message.contains("1 others"), "{failure}");
     assert!(failure.detail.contains("\"temperature\""), "{failure}");
-    assert!(failure.hint.contains("register_attribute") && failure.hint.contains("auto_register"), "{failure}");
+    assert!(
+        failure.hint.contains("register_attribute") && failure.hint.contains("auto_register"),
+        "{failure}"
+    );
     // Of another tenant; and once there is a shared one.
     session.fails_with("42704", r#"SELECT ingest(2, 1, '{"temperature": 1}')"#);
     session.exec("SELECT register_attribute(0, 'temperature', 'integer')");
     assert_eq!(session.number(r#"SELECT ingest(2, 1, '{"temperature": 1}')"#), 1);
     // The tenant's own hides it, for this session at once.
     session.exec("SELECT register_attribute(2, 'temperature', 'text')");
-    assert_eq!(session.number(r#"SELECT ingest(2, 1, '{"temperature": "warm"}')"#), 1);
-    assert_eq!(session.number("SELECT count(*) FROM entity_values_ingest_durable"), 2);
+    assert_eq!(
+        session.number(r#"SELECT ingest(2, 1, '{"temperature": "warm"}')"#),
+        1
+    );
+    assert_eq!(
+        session.number("SELECT count(*) FROM entity_values_ingest_durable"),
+        2
+    );
     assert_eq!(session.number("SELECT stage_flush()"), 2);
 }
 
@@ -172,7 +200,9 @@ fn who_may_turn_registration_on_is_not_the_writer() {
     // The first call loads the library, and with it the setting.
     session.fails_with("42704", r#"SELECT ingest(1, 1, '{"x": 1}')"#);
     session.fails_with("42501", AUTO);
-    database.connect().exec(&format!("ALTER ROLE {writer} SET pg_telemetry.auto_register = on"));
+    database.connect().exec(&format!(
+        "ALTER ROLE {writer} SET pg_telemetry.auto_register = on"
+    ));
     let mut session = database.connect_as(&writer);
     assert_eq!(session.number(r#"SELECT ingest(1, 1, '{"x": 1}')"#), 1);
     // All by EXECUTE alone: nothing can be read back.
@@ -185,12 +215,17 @@ fn what_a_rollback_undid_is_registered_again() {
     session.exec(AUTO);
     let one = r#"SELECT ingest(1, 1, '{"new": 1}')"#;
     session.exec(&format!("BEGIN; {one}; ROLLBACK"));
-    session.exec(&format!("BEGIN; {one}; SAVEPOINT s; SELECT ingest(1, 1, '{{\"newer\": 1}}'); ROLLBACK TO s; {one}; COMMIT"));
+    session.exec(&format!(
+        "BEGIN; {one}; SAVEPOINT s; SELECT ingest(1, 1, '{{\"newer\": 1}}'); ROLLBACK TO s; {one}; COMMIT"
+    ));
     session.exec(r#"BEGIN; SELECT ingest(1, 1, '{"new": 1, "newer": true}'); COMMIT"#);
     session.exec(one);
     assert_eq!(session.number("SELECT stage_flush()"), 5);
     assert_eq!(session.number("SELECT count(*) FROM entity_values_rejected"), 0);
-    assert_eq!(session.text("SELECT value_type FROM attributes WHERE name = 'newer'"), "boolean");
+    assert_eq!(
+        session.text("SELECT value_type FROM attributes WHERE name = 'newer'"),
+        "boolean"
+    );
 }
 
 #[test]
@@ -204,7 +239,11 @@ fn a_rollback_takes_the_readings_along() {
 
 #[test]
 fn a_name_that_two_sessions_register_at_once_is_one_attribute() {
-    let Ready { database, mut session, .. } = ready();
+    let Ready {
+        database,
+        mut session,
+        ..
+    } = ready();
     session.exec("SET pg_telemetry.auto_register = on");
     for round in 0..5 {
         session.exec("BEGIN");
@@ -223,11 +262,15 @@ fn a_name_that_two_sessions_register_at_once_is_one_attribute() {
         assert!(others.iter().all(|other| !other.is_finished()));
         session.exec(if round % 2 == 0 { "COMMIT" } else { "ROLLBACK" });
         for other in others {
-            within(Duration::from_secs(20), "both go on", || other.join()).expect("no deadlock, no violation");
+            within(Duration::from_secs(20), "both go on", || other.join())
+                .expect("no deadlock, no violation");
         }
     }
     let names = session.number("SELECT count(DISTINCT name) FROM attributes WHERE name <> 'temperature'");
-    assert_eq!(session.number("SELECT count(*) FROM attributes WHERE name <> 'temperature'"), names);
+    assert_eq!(
+        session.number("SELECT count(*) FROM attributes WHERE name <> 'temperature'"),
+        names
+    );
     assert_eq!(names, 15);
     session.exec("SELECT stage_flush()");
     assert_eq!(session.number("SELECT count(*) FROM entity_values_rejected"), 0);
@@ -235,7 +278,11 @@ fn a_name_that_two_sessions_register_at_once_is_one_attribute() {
 
 #[test]
 fn an_entity_is_registered_at_first_sight() {
-    let Ready { database, mut session, .. } = ready();
+    let Ready {
+        database,
+        mut session,
+        ..
+    } = ready();
     let one = r#"SELECT ingest_external(1, 'robot-7', '{"temperature": 1}')"#;
     assert_eq!(session.number(one), 1);
     assert_eq!(session.number(one), 1);
@@ -250,8 +297,15 @@ fn an_entity_is_registered_at_first_sight() {
     session.exec("COMMIT");
     within(Duration::from_secs(20), "the other goes on", || other.join()).expect("one id for both");
     assert_eq!(session.number("SELECT count(*) FROM entities"), 2);
-    for (id, fault) in [("''", "empty"), ("repeat('x', 256)", "256 bytes"), ("E'a\\tb'", "control")] {
-        let failure = session.fails_with("22023", &format!("SELECT ingest_external(1, {id}, '{{\"temperature\": 1}}')"));
+    for (id, fault) in [
+        ("''", "empty"),
+        ("repeat('x', 256)", "256 bytes"),
+        ("E'a\\tb'", "control"),
+    ] {
+        let failure = session.fails_with(
+            "22023",
+            &format!("SELECT ingest_external(1, {id}, '{{\"temperature\": 1}}')"),
+        );
         assert!(failure.message.contains(fault), "{failure}");
         assert!(failure.hint.contains("255"), "{failure}");
     }
@@ -265,19 +319,30 @@ fn where_staging_has_a_trigger_the_executor_writes() {
         "CREATE FUNCTION doubled() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.value_num := 2 * NEW.value_num; RETURN NEW; END $$;
          CREATE TRIGGER doubled BEFORE INSERT ON entity_values_ingest_durable FOR EACH ROW EXECUTE FUNCTION doubled()",
     );
-    assert_eq!(session.number(r#"SELECT ingest(1, 1, '{"temperature": 21}', now())"#), 1);
-    assert_eq!(session.rows("SELECT value_num, observed_at IS NOT NULL FROM entity_values_ingest_durable"), [["42", "t"]]);
+    assert_eq!(
+        session.number(r#"SELECT ingest(1, 1, '{"temperature": 21}', now())"#),
+        1
+    );
+    assert_eq!(
+        session.rows("SELECT value_num, observed_at IS NOT NULL FROM entity_values_ingest_durable"),
+        [["42", "t"]]
+    );
 }
 
 #[test]
 fn a_thousand_calls_and_large_documents_arrive() {
     let Ready { mut session, .. } = ready();
     session.exec(AUTO);
-    session.exec("SELECT ingest(1, n, '{\"temperature\": 1}', durable => n % 2 = 0) FROM generate_series(1, 1000) n");
+    session.exec(
+        "SELECT ingest(1, n, '{\"temperature\": 1}', durable => n % 2 = 0) FROM generate_series(1, 1000) n",
+    );
     let wide = "(SELECT jsonb_object_agg('name ' || n, n) FROM generate_series(1, 1000) n)";
     assert_eq!(session.number(&format!("SELECT ingest(1, 1001, {wide})")), 1000);
     assert_eq!(session.number("SELECT stage_flush()"), 2000);
-    let failure = session.fails_with("54000", "SELECT ingest(1, 1, (SELECT jsonb_object_agg('other ' || n, n) FROM generate_series(0, 1000) n))");
+    let failure = session.fails_with(
+        "54000",
+        "SELECT ingest(1, 1, (SELECT jsonb_object_agg('other ' || n, n) FROM generate_series(0, 1000) n))",
+    );
     assert!(failure.message.contains("1001, allowed are 1000"), "{failure}");
 }
 
@@ -319,9 +384,13 @@ fn workers_take_what_was_ingested() {
     let database = cluster.create_database("workers");
     let mut session = database.install();
     attribute(&mut session, "temperature", "number");
-    session.exec("SELECT ingest(1, n, '{\"temperature\": 1}', durable => n % 2 = 0) FROM generate_series(1, 100) n");
-    eventually(cluster_tests::SOON, "facts", || match session.number("SELECT count(*) FROM entity_values_ts") {
-        100 => Ok(()),
-        seen => Err(seen),
+    session.exec(
+        "SELECT ingest(1, n, '{\"temperature\": 1}', durable => n % 2 = 0) FROM generate_series(1, 100) n",
+    );
+    eventually(cluster_tests::SOON, "facts", || {
+        match session.number("SELECT count(*) FROM entity_values_ts") {
+            100 => Ok(()),
+            seen => Err(seen),
+        }
     });
 }

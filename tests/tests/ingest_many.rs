@@ -37,10 +37,16 @@ fn each_element_has_its_entity_and_its_time() {
         ]
     );
     // Given out in the order of the names.
-    assert_eq!(session.column("SELECT external_id FROM entities ORDER BY entity_id"), ["robot-a", "robot-b"]);
+    assert_eq!(
+        session.column("SELECT external_id FROM entities ORDER BY entity_id"),
+        ["robot-a", "robot-b"]
+    );
     assert_eq!(session.number("SELECT stage_flush()"), 5);
     assert_eq!(session.number("SELECT ingest_many(1, '[]')"), 0);
-    assert_eq!(session.number(&format!("SELECT ingest_many(1, '[{GOOD}]', durable => false)")), 1);
+    assert_eq!(
+        session.number(&format!("SELECT ingest_many(1, '[{GOOD}]', durable => false)")),
+        1
+    );
     assert_eq!(session.number("SELECT count(*) FROM entity_values_ingest"), 1);
 }
 
@@ -51,27 +57,107 @@ fn a_fault_names_its_place_and_stages_nothing() {
         ("{}", "22023", "batch: must be a JSON array, not an object"),
         ("1", "22023", "batch: must be a JSON array, not a number"),
         ("null", "22023", "not null"),
-        (r#"[GOOD, 1]"#, "22023", "batch[1]: must be a JSON object, not a number"),
-        (r#"[GOOD, []]"#, "22023", "batch[1]: must be a JSON object, not an array"),
-        (r#"[GOOD, null]"#, "22023", "batch[1]: must be a JSON object, not null"),
-        (r#"[GOOD, {"readings": {}}]"#, "22023", "batch[1]: entity_id or external_id is missing"),
+        (
+            r#"[GOOD, 1]"#,
+            "22023",
+            "batch[1]: must be a JSON object, not a number",
+        ),
+        (
+            r#"[GOOD, []]"#,
+            "22023",
+            "batch[1]: must be a JSON object, not an array",
+        ),
+        (
+            r#"[GOOD, null]"#,
+            "22023",
+            "batch[1]: must be a JSON object, not null",
+        ),
+        (
+            r#"[GOOD, {"readings": {}}]"#,
+            "22023",
+            "batch[1]: entity_id or external_id is missing",
+        ),
         (r#"[{"entity_id": 1}]"#, "22023", "batch[0]: readings is missing"),
-        (r#"[{"entity_id": 1, "external_id": "x", "readings": {}}]"#, "22023", "batch[0]: has both"),
-        (r#"[{"entity_id": 1, "readings": {}, "extra": 1}]"#, "22023", "batch[0]: unknown key \"extra\""),
-        (r#"[{"entity_id": 1, "readings": []}]"#, "22023", "batch[0].readings: must be a JSON object, not an array"),
-        (r#"[{"entity_id": 1, "readings": null}]"#, "22023", "batch[0].readings: must be a JSON object, not null"),
-        (r#"[{"entity_id": "1", "readings": {}}]"#, "22023", "batch[0].entity_id: must be a number, not a string"),
-        (r#"[{"entity_id": null, "readings": {}}]"#, "22023", "batch[0].entity_id: must be a number, not null"),
-        (r#"[{"entity_id": 1.5, "readings": {}}]"#, "22023", "batch[0].entity_id: must be a number without a fraction"),
-        (r#"[{"entity_id": 9223372036854775808, "readings": {}}]"#, "22023", "out of range of bigint"),
-        (r#"[{"external_id": 1, "readings": {}}]"#, "22023", "batch[0].external_id: must be a string, not a number"),
-        (r#"[GOOD, {"external_id": "", "readings": {}}]"#, "22023", "batch[1].external_id: invalid"),
-        (r#"[{"entity_id": 1, "observed_at": 5, "readings": {}}]"#, "22023", "batch[0].observed_at: must be a string"),
-        (r#"[{"entity_id": 1, "observed_at": "2026-01-01", "readings": {}}]"#, "22007", "batch[0].observed_at"),
-        (r#"[{"entity_id": 1, "observed_at": "infinity", "readings": {}}]"#, "22008", "batch[0].observed_at"),
-        (r#"[{"entity_id": 1, "request_id": "x", "readings": {}}]"#, "22023", "batch[0].request_id: \"x\" is no uuid"),
-        (r#"[GOOD, {"entity_id": 1, "readings": {"temperature": "x"}}]"#, "42804", "batch[1].readings: attribute \"temperature\" is number, the value is a string"),
-        (r#"[GOOD, {"entity_id": 1, "readings": {"other": 1}}]"#, "42704", "batch[1].readings: attribute \"other\" is not registered"),
+        (
+            r#"[{"entity_id": 1, "external_id": "x", "readings": {}}]"#,
+            "22023",
+            "batch[0]: has both",
+        ),
+        (
+            r#"[{"entity_id": 1, "readings": {}, "extra": 1}]"#,
+            "22023",
+            "batch[0]: unknown key \"extra\"",
+        ),
+        (
+            r#"[{"entity_id": 1, "readings": []}]"#,
+            "22023",
+            "batch[0].readings: must be a JSON object, not an array",
+        ),
+        (
+            r#"[{"entity_id": 1, "readings": null}]"#,
+            "22023",
+            "batch[0].readings: must be a JSON object, not null",
+        ),
+        (
+            r#"[{"entity_id": "1", "readings": {}}]"#,
+            "22023",
+            "batch[0].entity_id: must be a number, not a string",
+        ),
+        (
+            r#"[{"entity_id": null, "readings": {}}]"#,
+            "22023",
+            "batch[0].entity_id: must be a number, not null",
+        ),
+        (
+            r#"[{"entity_id": 1.5, "readings": {}}]"#,
+            "22023",
+            "batch[0].entity_id: must be a number without a fraction",
+        ),
+        (
+            r#"[{"entity_id": 9223372036854775808, "readings": {}}]"#,
+            "22023",
+            "out of range of bigint",
+        ),
+        (
+            r#"[{"external_id": 1, "readings": {}}]"#,
+            "22023",
+            "batch[0].external_id: must be a string, not a number",
+        ),
+        (
+            r#"[GOOD, {"external_id": "", "readings": {}}]"#,
+            "22023",
+            "batch[1].external_id: invalid",
+        ),
+        (
+            r#"[{"entity_id": 1, "observed_at": 5, "readings": {}}]"#,
+            "22023",
+            "batch[0].observed_at: must be a string",
+        ),
+        (
+            r#"[{"entity_id": 1, "observed_at": "2026-01-01", "readings": {}}]"#,
+            "22007",
+            "batch[0].observed_at",
+        ),
+        (
+            r#"[{"entity_id": 1, "observed_at": "infinity", "readings": {}}]"#,
+            "22008",
+            "batch[0].observed_at",
+        ),
+        (
+            r#"[{"entity_id": 1, "request_id": "x", "readings": {}}]"#,
+            "22023",
+            "batch[0].request_id: \"x\" is no uuid",
+        ),
+        (
+            r#"[GOOD, {"entity_id": 1, "readings": {"temperature": "x"}}]"#,
+            "42804",
+            "batch[1].readings: attribute \"temperature\" is number, the value is a string",
+        ),
+        (
+            r#"[GOOD, {"entity_id": 1, "readings": {"other": 1}}]"#,
+            "42704",
+            "batch[1].readings: attribute \"other\" is not registered",
+        ),
     ];
     for (batch, code, message) in cases {
         let batch = batch.replace("GOOD", GOOD);
@@ -92,13 +178,25 @@ fn a_new_name_has_the_type_of_its_first_value() {
     session.exec("SET pg_telemetry.auto_register = on");
     let clash = r#"[{"entity_id": 1, "readings": {"x": null}}, {"entity_id": 1, "readings": {"x": 1}}, {"entity_id": 2, "readings": {"x": "a"}}]"#;
     let failure = session.fails_with("42804", &format!("SELECT ingest_many(1, '{clash}')"));
-    assert!(failure.message.contains("batch[2].readings: attribute \"x\" is number, the value is a string"), "{failure}");
-    assert_eq!(session.number("SELECT count(*) FROM attributes WHERE name = 'x'"), 0);
+    assert!(
+        failure
+            .message
+            .contains("batch[2].readings: attribute \"x\" is number, the value is a string"),
+        "{failure}"
+    );
+    assert_eq!(
+        session.number("SELECT count(*) FROM attributes WHERE name = 'x'"),
+        0
+    );
 }
 
 #[test]
 fn entities_that_several_batches_bring_at_once_do_not_deadlock() {
-    let Ready { database, mut session, .. } = ready();
+    let Ready {
+        database,
+        mut session,
+        ..
+    } = ready();
     let batch = |order: &str| {
         format!(
             "SELECT ingest_many(1, (SELECT jsonb_agg(jsonb_build_object('external_id', 'r' || n, 'readings', '{{\"temperature\": 1}}'::jsonb) ORDER BY n {order})

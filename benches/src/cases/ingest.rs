@@ -62,9 +62,13 @@ impl Case for Ingest {
         let mut session = database.connect();
         for n in 0..self.per_call {
             let value_type = TYPES[n % TYPES.len()];
-            session.exec(&format!("SELECT register_attribute(1, 'attribute_{n}', '{value_type}')"));
+            session.exec(&format!(
+                "SELECT register_attribute(1, 'attribute_{n}', '{value_type}')"
+            ));
         }
-        session.exec(&format!("CREATE UNLOGGED TABLE {BARE} (LIKE {STAGING} INCLUDING DEFAULTS)"));
+        session.exec(&format!(
+            "CREATE UNLOGGED TABLE {BARE} (LIKE {STAGING} INCLUDING DEFAULTS)"
+        ));
         let mut prepare = |sql: &str| {
             let prepared = session.client().prepare(sql);
             prepared.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
@@ -83,7 +87,9 @@ impl Case for Ingest {
             meter: Meter::new(server.cluster()),
             ours,
             by_hand,
-            documents: (0..READINGS / self.per_call).map(|n| document(n, self.per_call)).collect(),
+            documents: (0..READINGS / self.per_call)
+                .map(|n| document(n, self.per_call))
+                .collect(),
             session,
             _database: database,
         })
