@@ -5,6 +5,8 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 
+use crate::rejected::filter;
+
 #[derive(Debug, Error)]
 pub enum Error {
     #[error("extension pg_telemetry is not installed in this database")]
@@ -31,6 +33,8 @@ pub enum Error {
     },
     #[error("invalid {argument}: {fault}")]
     InvalidText { argument: &'static str, fault: String },
+    #[error("invalid filter: {0}")]
+    InvalidFilter(String),
     #[error("\"{0}\" is not a value type")]
     UnknownValueType(String),
     #[error("attribute \"{name}\" of tenant {tenant_id} is registered as {registered}, not {wanted}")]
@@ -68,7 +72,9 @@ impl Error {
             Error::OwnerIsSuperuser => ERRCODE_INVALID_ROLE_SPECIFICATION,
             Error::NullArgument { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Error::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-            Error::InvalidText { .. } | Error::UnknownValueType(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Error::InvalidText { .. } | Error::UnknownValueType(_) | Error::InvalidFilter(_) => {
+                ERRCODE_INVALID_PARAMETER_VALUE
+            }
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
@@ -83,6 +89,7 @@ impl Error {
             Error::UnknownValueType(_) => {
                 Some("Types are: number, integer, boolean, timestamp, text, json.".into())
             }
+            Error::InvalidFilter(_) => Some(format!("Allowed keys: {}.", filter::KEYS)),
             Error::TypeClash { .. } => Some("The type of an attribute cannot change.".into()),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
@@ -103,6 +110,9 @@ impl Error {
             Error::CannotAdopt { .. } => Some(
                 "ALTER TABLE … OWNER TO telemetry_owner if it is one of ours, or rename it; then call setup() again."
                     .into(),
+            ),
+            Error::InvalidFilter(_) => Some(
+                "For example {\"tenant_id\": 1, \"sqlstate\": \"42704\", \"rejected_since\": \"2026-11-21 08:00+00\"}.".into(),
             ),
             Error::RoleMissing(role) => Some(format!("CREATE ROLE {role} NOLOGIN;")),
             Error::OwnerIsSuperuser => Some("ALTER ROLE telemetry_owner NOSUPERUSER;".into()),

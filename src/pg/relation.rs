@@ -105,6 +105,27 @@ impl Relation {
     }
 }
 
+/// Whether a table has pages, as far as that can be said at once: not of one that somebody has locked.
+pub fn is_seen_to_have_pages(oid: pg_sys::Oid) -> bool {
+    const LOCK: i32 = pg_sys::AccessShareLock as i32;
+    // SAFETY: locked before it is opened; whoever is not a table with storage is not asked for its size.
+    unsafe {
+        if !pg_sys::ConditionalLockRelationOid(oid, LOCK) {
+            return false;
+        }
+        let relation = pg_sys::try_relation_open(oid, pg_sys::NoLock as i32);
+        if relation.is_null() {
+            pg_sys::UnlockRelationOid(oid, LOCK);
+            return false;
+        }
+        let stored = (*(*relation).rd_rel).relkind == pg_sys::RELKIND_RELATION as i8;
+        let has_pages =
+            stored && pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) > 0;
+        pg_sys::relation_close(relation, LOCK);
+        has_pages
+    }
+}
+
 impl Drop for Relation {
     fn drop(&mut self) {
         // After an error the rollback closes it, and nothing of the server may be called on the way there.

@@ -186,4 +186,17 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("legal_hold", "boolean"),
         ],
     },
+    DataTable {
+        table: Table::RejectedRemoved,
+        create: include_str!("../../sql/setup/rejected_removed.sql"),
+        guards: &[],
+        columns: &[
+            ("day", "date"),
+            ("cause", "text"),
+            ("rows", "bigint"),
+            ("bytes", "bigint"),
+            ("partitions", "bigint"),
+            ("last_at", "timestamp with time zone"),
+        ],
+    },
 ];

@@ -5,7 +5,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 
 use super::batch::{Batch, NO_LEAF};
-use super::flush::{Move, PARTITIONS_PER_FLUSH};
+use super::flush::{MISSING_HOURS, Move};
 use super::route::Route;
 use crate::error::Error;
 use crate::pg::handover::returned_tuples;
@@ -61,7 +61,7 @@ fn claim_some(work: &Move, batch: &mut Batch, most: usize) -> Result<usize, Erro
 /// Rows inside the accepted window for which there is no partition.
 fn note_waiting(work: &Move, batch: &mut Batch) -> Result<(), Error> {
     let mut arguments = times(work, batch)?;
-    arguments.push(argument(PARTITIONS_PER_FLUSH as i64));
+    arguments.push(argument(MISSING_HOURS as i64));
     let text = format!(
         "WITH {TIMES}
          SELECT min(s.ingested_at), count(*)

@@ -13,12 +13,17 @@ use crate::sql::{read, value};
 
 use super::batch::Batch;
 use super::fallback;
-use super::judge::Window;
+use super::judge::{Around, Window};
 use super::route::{Router, Waiting};
+use super::standstill;
 use super::store;
 
-/// Partitions that one flush makes for rows that have none; further ones wait for the next.
-pub const PARTITIONS_PER_FLUSH: usize = 100;
+/// Partitions that one flush makes for rows that have none; further ones wait for the next. Each costs locks to the end of
+/// the transaction, and of those there is an end.
+const PARTITIONS_PER_FLUSH: usize = 100;
+
+/// Hours without a partition that one flush looks at, the earliest first: more than a year of them.
+pub const MISSING_HOURS: usize = 10_000;
 
 /// Bytes of rows that one batch holds in memory, one row more or less.
 const BATCH_BYTES: usize = 64 << 20;
@@ -54,17 +59,27 @@ impl Flushed {
 /// Takes at most `max_rows` rows out of staging.
 pub fn flush(installed: &Installed, max_rows: i64) -> Result<Flushed, Error> {
     let mut total = Flushed::default();
+    let started_at = process::now();
+    let mut nothing_waits = true;
     for door in DOORS {
         let left = max_rows - total.taken();
-        if left <= 0 || has_nothing_to_take(installed, door)? {
+        if left <= 0 {
+            nothing_waits = false;
+            continue;
+        }
+        if has_nothing_to_take(installed, door)? {
             continue;
         }
         let before = (total.waiting, total.waiting_reason.take(), total.more);
         let mut flushed = flush_door(installed, door, left)?;
+        nothing_waits &= !flushed.more && flushed.waiting == 0;
         flushed.waiting += before.0;
         flushed.waiting_reason = flushed.waiting_reason.or(before.1);
         flushed.more |= before.2;
         total.add(flushed);
+    }
+    if nothing_waits {
+        standstill::nothing_waits(started_at);
     }
     Ok(total)
 }
@@ -95,12 +110,12 @@ fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flush
         return Ok(flushed);
     }
     let times: Vec<i64> = waiting
-        .times(PARTITIONS_PER_FLUSH)
+        .times(MISSING_HOURS)
         .into_iter()
         .map(|time| time + EPOCH_2000)
         .collect();
     flushed.waiting = waiting.rows;
-    match xact::subtransaction(|| ensure_at(installed, Parent::Facts, &times)) {
+    match xact::subtransaction(|| ensure_at(installed, Parent::Facts, &times, PARTITIONS_PER_FLUSH)) {
         Ok(created) => {
             let left = max_rows - flushed.taken();
             if left > 0 {
@@ -109,6 +124,9 @@ fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flush
                 flushed.waiting = waiting.rows;
             }
             flushed.partitions_created = created;
+            if flushed.waiting > 0 {
+                flushed.waiting_reason = Some(still_waiting(created, left));
+            }
         }
         Err(failure) => {
             flushed.waiting_reason = Some(format!(
@@ -118,6 +136,17 @@ fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flush
         }
     }
     Ok(flushed)
+}
+
+/// Why rows wait although partitions could be made.
+fn still_waiting(created: usize, left: i64) -> String {
+    if created >= PARTITIONS_PER_FLUSH {
+        format!("more than {PARTITIONS_PER_FLUSH} partitions are missing; each flush makes that many")
+    } else if left <= 0 {
+        "their partitions are made; max_rows was reached before".to_owned()
+    } else {
+        "they came in while partitions were made; the next flush takes them".to_owned()
+    }
 }
 
 /// What one move of rows works on.
@@ -145,7 +174,7 @@ fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flush
         .map(|partition| (partition.from, partition.until))
         .collect();
     let most_rows = usize::try_from(max_rows).unwrap_or(usize::MAX);
-    let mut batch = Batch::new(Router::new(periods, accepted()), most_rows, BATCH_BYTES);
+    let mut batch = Batch::new(Router::new(periods, accepted(installed)?), most_rows, BATCH_BYTES);
 
     let direct = Staging::open(staging);
     // What was done before in this transaction counts too: rows staged, rows taken.
@@ -161,12 +190,23 @@ fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flush
     Ok((flushed, batch.waiting))
 }
 
-/// The times that are accepted now.
-fn accepted() -> Window {
-    const SECOND: i64 = 1_000_000;
-    let now = process::now();
-    Window {
-        from: now.saturating_sub(guc::accept_past_seconds() * SECOND),
-        until: now.saturating_add(guc::accept_future_seconds() * SECOND),
+const SECOND: i64 = 1_000_000;
+
+/// How far observed_at may be from ingested_at.
+pub fn around() -> Around {
+    let micros = |seconds: Option<i64>| seconds.map_or(i64::MAX, |seconds| seconds.saturating_mul(SECOND));
+    Around {
+        past: micros(guc::accept_observed_past_seconds()),
+        future: micros(guc::accept_observed_future_seconds()),
     }
+}
+
+/// The times of ingested_at that are accepted now.
+fn accepted(installed: &Installed) -> Result<Window, Error> {
+    let now = process::now();
+    let reference = standstill::reference(installed, now)?;
+    Ok(Window {
+        from: reference.saturating_sub(guc::accept_past_seconds() * SECOND),
+        until: now.saturating_add(guc::accept_future_seconds() * SECOND),
+    })
 }

@@ -8,6 +8,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::flush::{Flushed, flush, is_empty};
+use super::standstill;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{DOORS, Installed};
@@ -41,6 +42,7 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
     let installed = Installed::require()?;
     shmem::notice_if_unseen(process::my_database());
 
+    standstill::forget();
     let started_at = process::now();
     let flushed = flush_batches(&installed, max_rows.unwrap_or(i64::MAX))?;
     let rows = flushed.stored;
@@ -84,6 +86,7 @@ fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
         })?;
     xact::check_writable()?;
     let installed = Installed::require()?;
+    standstill::forget();
     let start = Instant::now();
     loop {
         flush_batches(&installed, i64::MAX)?;

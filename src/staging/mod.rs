@@ -7,5 +7,7 @@ pub mod flush;
 mod functions;
 pub mod judge;
 pub mod reading;
+mod rejected;
 pub mod route;
-mod store;
+mod standstill;
+pub mod store;

@@ -1,5 +1,7 @@
 //! Where a row goes by its time. Pure: times are the server's microseconds.
 
+use std::collections::BTreeMap;
+
 use super::judge::Window;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +68,9 @@ impl Router {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Waiting {
     pub rows: i64,
-    times: Vec<i64>,
+    /// By the hour.
+    times: BTreeMap<i64, i64>,
+    last_hour: Option<i64>,
 }
 
 const HOUR: i64 = 3_600_000_000;
@@ -79,18 +83,17 @@ impl Waiting {
     /// So many rows of one hour, one of which has this time.
     pub fn add_hour(&mut self, time: i64, rows: i64) {
         self.rows += rows;
-        let same_hour = |known: &i64| known.div_euclid(HOUR) == time.div_euclid(HOUR);
-        if !self.times.iter().rev().any(same_hour) {
-            self.times.push(time);
+        let hour = time.div_euclid(HOUR);
+        // Most rows are of the hour of the row before.
+        if self.last_hour != Some(hour) {
+            self.times.entry(hour).or_insert(time);
+            self.last_hour = Some(hour);
         }
     }
 
     /// At most so many, the earliest first.
     pub fn times(&self, most: usize) -> Vec<i64> {
-        let mut times = self.times.clone();
-        times.sort_unstable();
-        times.truncate(most);
-        times
+        self.times.values().copied().take(most).collect()
     }
 }
 

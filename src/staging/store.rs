@@ -4,18 +4,19 @@ use pgrx::pg_sys;
 
 use super::batch::{Batch, NO_LEAF, Row};
 use super::dictionary::with_attributes;
-use super::flush::{Flushed, Move};
-use super::judge::fault;
+use super::flush::{Flushed, Move, around};
+use super::judge::{Accepted, fault};
 use super::reading::Tuple;
+use super::rejected::{self, Refused};
 use crate::error::Error;
 use crate::installed::Table;
 use crate::pg::handover::{TAKEN, Taken};
 use crate::pg::leaf::{Leaf, parent_is_plain};
 use crate::pg::memory::Scratch;
 use crate::pg::slots::Slots;
-use crate::sql::{argument, write_taken};
+use crate::sql::write_taken;
 
-const COLUMNS: &str =
+pub const COLUMNS: &str =
     "tenant_id, entity_id, ingested_at, observed_at, value_num, value_int, attribute_id, value_text";
 
 pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flushed, Error> {
@@ -29,20 +30,23 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
     let (mut good, refused) = judge(work, batch)?;
     good.sort_by_key(|row| (row.leaf, row.ingested_at));
     flushed.stored = write_facts(work, facts, batch, &good)?;
-    flushed.rejected = write_rejected(work, refused)?;
+    flushed.rejected = rejected::write(work, batch, &refused)?;
     Ok(flushed)
 }
 
 /// The rows that may be stored, and the others with their faults.
-fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Taken), Error> {
-    let accepted = batch.router.accepted();
+fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Vec<Refused>), Error> {
+    let accepted = Accepted {
+        ingested_at: batch.router.accepted(),
+        observed_at: around(),
+    };
     let ids = batch
         .rows
         .iter()
         .filter_map(|row| Tuple::new(batch.tuple(row))?.attribute_id());
     with_attributes(work.installed, work.wrote_before, ids, |attributes| {
         let mut good = Vec::with_capacity(batch.rows.len());
-        let mut refused = Taken::new();
+        let mut refused = Vec::new();
         for row in &batch.rows {
             let tuple = batch.tuple(row);
             let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
@@ -50,7 +54,7 @@ fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Taken), Error> {
             };
             match fault(&reading, &accepted, |id| attributes.get(id)) {
                 None => good.push(*row),
-                found => refused.add(tuple, found),
+                Some(found) => refused.push((*row, found)),
             }
         }
         Ok((good, refused))
@@ -89,16 +93,4 @@ fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[Row])
         work.installed.qualified(Table::Facts)
     );
     Ok(stored + write_taken(&text, vec![], &mut rest)?)
-}
-
-fn write_rejected(work: &Move, mut refused: Taken) -> Result<i64, Error> {
-    if refused.is_empty() {
-        return Ok(0);
-    }
-    let text = format!(
-        "INSERT INTO {} ({COLUMNS}, durable, sqlstate, reason) SELECT {COLUMNS}, $1, sqlstate, reason FROM {TAKEN}",
-        work.installed.qualified(Table::Rejected)
-    );
-    let durable = work.door == Table::IngestDurable;
-    write_taken(&text, vec![argument(durable)], &mut refused)
 }

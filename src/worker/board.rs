@@ -223,6 +223,8 @@ pub struct Database {
     pub held_by: i32,
     /// The launcher could not start a worker, for lack of slots.
     pub short_of_workers: bool,
+    /// When a flush last left nothing behind.
+    pub nothing_waited_at: i64,
     pub workers: [Process; ROLES],
     tasks: [TaskState; TASKS],
     jobs: [Option<Job>; JOBS],
@@ -235,6 +237,7 @@ impl Database {
         notices: 0,
         held_by: 0,
         short_of_workers: false,
+        nothing_waited_at: 0,
         workers: [Process::NONE; ROLES],
         tasks: [TaskState::NONE; TASKS],
         jobs: [None; JOBS],

@@ -65,15 +65,29 @@ const KEEPER: &[Task] = &[
             run: maintenance::sweep_staging,
         },
     },
+    Task {
+        name: "trim_rejected",
+        work: Work::Periodic {
+            every: || Duration::from_secs(10),
+            run: maintenance::trim_rejected,
+        },
+    },
 ];
 
-const JANITOR: &[Task] = &[Task {
-    name: "vacuum_staging",
-    work: Work::OnDemand(janitor::vacuum_staging_statement),
-}];
+const JANITOR: &[Task] = &[
+    Task {
+        name: "vacuum_staging",
+        work: Work::OnDemand(janitor::vacuum_staging_statement),
+    },
+    Task {
+        name: "vacuum_rejected",
+        work: Work::OnDemand(janitor::vacuum_rejected_statement),
+    },
+];
 
-/// The place of `vacuum_staging` among the tasks of the janitor.
+/// The places of these among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;
+pub const VACUUM_REJECTED: u8 = 1;
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -99,7 +113,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_janitor_finds_its_task_by_its_place() {
+    fn the_janitor_finds_its_tasks_by_their_places() {
         assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
+        assert_eq!(JANITOR[usize::from(VACUUM_REJECTED)].name, "vacuum_rejected");
     }
 }

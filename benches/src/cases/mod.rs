@@ -7,6 +7,7 @@ mod flush;
 mod held_staging;
 mod idle_flusher;
 mod least_loop;
+mod rejects;
 mod sustained;
 mod visible_latency;
 
@@ -30,6 +31,8 @@ const ALL: &[&dyn Case] = &[
     &burden::FACTS_DEFAULT,
     &burden::PARTITIONS,
     &idle_flusher::IdleFlusher,
+    &rejects::STORM,
+    &rejects::FEW,
     &visible_latency::MODEST,
     &visible_latency::FAST,
     &backlog::BRIN,
