@@ -254,6 +254,6 @@ fn kill_9_of_a_flusher_loses_only_what_was_not_flushed() {
 fn kill_9_of_a_writer_loses_only_what_was_not_flushed() {
     campaign("kill -9 of a writer", |campaign, traffic| {
         let writer = traffic.writers.last().expect("somebody writes");
-        campaign.cluster.kill_process(traffic.writers[1].pid());
+        campaign.cluster.kill_process(writer.pid());
     });
 }
