@@ -5,6 +5,8 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 
+use crate::ingest::Fault;
+use crate::pg::xact::Failure;
 use crate::rejected::filter;
 
 #[derive(Debug, Error)]
@@ -54,8 +56,13 @@ pub enum Error {
     NoPeriod(i64),
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error(transparent)]
+    Ingest(#[from] Fault),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
+    /// Something that the server raised, caught and to be raised again.
+    #[error("{}", .0.message)]
+    Raised(Box<Failure>),
 }
 
 impl Error {
@@ -79,11 +86,13 @@ impl Error {
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
+            Error::Ingest(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
+            Error::Raised(failure) => failure.code,
         }
     }
 
-    fn detail(&self) -> Option<String> {
+    pub fn detail(&self) -> Option<String> {
         match self {
             Error::OutOfRange { allowed, .. } => Some(format!("Allowed: {allowed}.")),
             Error::UnknownValueType(_) => {
@@ -91,14 +100,16 @@ impl Error {
             }
             Error::InvalidFilter(_) => Some(format!("Allowed keys: {}.", filter::KEYS)),
             Error::TypeClash { .. } => Some("The type of an attribute cannot change.".into()),
+            Error::Ingest(fault) => fault.detail(),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
+            Error::Raised(failure) => failure.detail.clone(),
             _ => None,
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Error::NotInstalled => Some("CREATE EXTENSION pg_telemetry;".into()),
             Error::LibraryTooOld { sql, .. } => Some(format!(
@@ -119,11 +130,19 @@ impl Error {
             Error::TypeClash { .. } => {
                 Some("Register the attribute under another name for the new type.".into())
             }
+            Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
+            Error::Raised(failure) => failure.hint.clone(),
             _ => None,
         }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Error::Raised(Box::new(failure))
     }
 }
 

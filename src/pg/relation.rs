@@ -4,6 +4,20 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+/// The name of a relation, or its number if it is gone.
+pub fn name_of(oid: pg_sys::Oid) -> String {
+    // SAFETY: a catalog lookup inside a transaction; the name is a copy that is ours.
+    unsafe {
+        let name = pg_sys::get_rel_name(oid);
+        if name.is_null() {
+            return oid.to_u32().to_string();
+        }
+        let copy = CStr::from_ptr(name).to_string_lossy().into_owned();
+        pg_sys::pfree(name.cast());
+        copy
+    }
+}
+
 /// An open relation. Its lock stays to the end of the transaction.
 pub struct Relation {
     pointer: pg_sys::Relation,
@@ -14,6 +28,13 @@ impl Relation {
     pub fn open_to_write(oid: pg_sys::Oid) -> Relation {
         // SAFETY: raises an error if there is no such relation.
         let pointer = unsafe { pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32) };
+        Relation { pointer }
+    }
+
+    /// As a query does, which nothing but ACCESS EXCLUSIVE stops.
+    pub fn open_to_read(oid: pg_sys::Oid) -> Relation {
+        // SAFETY: as above.
+        let pointer = unsafe { pg_sys::table_open(oid, pg_sys::AccessShareLock as i32) };
         Relation { pointer }
     }
 

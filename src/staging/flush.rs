@@ -8,10 +8,12 @@ use crate::installed::{DOORS, Installed, Table};
 use crate::partition::create::{Parent, ensure_ahead, ensure_at};
 use crate::pg::claim::Staging;
 use crate::pg::partitions::{self, EPOCH_2000, Partition};
-use crate::pg::{process, settings, xact};
+use crate::pg::{fault, process, settings, xact};
 use crate::sql::{read, value};
 
-use super::batch::Batch;
+use super::batch::{Batch, NO_LEAF, Row};
+use super::careful;
+use super::course::Course;
 use super::fallback;
 use super::judge::{Around, Window};
 use super::route::{Router, Waiting};
@@ -37,6 +39,8 @@ pub struct Flushed {
     pub partitions_created: usize,
     /// Stopped because it had enough: there may be more to take.
     pub more: bool,
+    /// Some of the rejected rows had nothing wrong that we know of.
+    pub refused_by_facts: bool,
 }
 
 impl Flushed {
@@ -53,11 +57,14 @@ impl Flushed {
         self.waiting = later.waiting;
         self.waiting_reason = later.waiting_reason;
         self.more = later.more;
+        self.refused_by_facts |= later.refused_by_facts;
     }
 }
 
-/// Takes at most `max_rows` rows out of staging.
-pub fn flush(installed: &Installed, max_rows: i64) -> Result<Flushed, Error> {
+/// Takes at most `max_rows` rows out of staging. Whether it goes fast or with care, and which tables it leaves alone, is up to
+/// `course`; if it fails while it goes fast, it is to be undone and called again.
+pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Result<Flushed, Error> {
+    course.begin(process::now());
     let mut total = Flushed::default();
     let started_at = process::now();
     let mut nothing_waits = true;
@@ -67,20 +74,27 @@ pub fn flush(installed: &Installed, max_rows: i64) -> Result<Flushed, Error> {
             nothing_waits = false;
             continue;
         }
-        if has_nothing_to_take(installed, door)? {
-            continue;
-        }
         let before = (total.waiting, total.waiting_reason.take(), total.more);
-        let mut flushed = flush_door(installed, door, left)?;
+        let mut flushed = if course.is_left_alone(installed.require_table(door)?.to_u32()) {
+            Flushed::default()
+        } else if course.is_careful() {
+            careful::flush_door(installed, door, left, course)?
+        } else {
+            flush_door(installed, door, left, course)?
+        };
         nothing_waits &= !flushed.more && flushed.waiting == 0;
         flushed.waiting += before.0;
         flushed.waiting_reason = flushed.waiting_reason.or(before.1);
         flushed.more |= before.2;
         total.add(flushed);
     }
-    if nothing_waits {
-        standstill::nothing_waits(started_at);
+    course.end();
+    match course.obstacle() {
+        Some(obstacle) => total.waiting_reason = Some(obstacle.reason()),
+        None if nothing_waits => standstill::nothing_waits(started_at),
+        None => {}
     }
+    fault::point("before_commit");
     Ok(total)
 }
 
@@ -99,13 +113,23 @@ pub fn is_empty(installed: &Installed, door: Table) -> Result<bool, Error> {
     Ok(found != Some(true))
 }
 
-fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flushed, Error> {
+/// The same for one of the staging tables.
+pub fn flush_door(
+    installed: &Installed,
+    door: Table,
+    max_rows: i64,
+    course: &Course,
+) -> Result<Flushed, Error> {
+    if has_nothing_to_take(installed, door)? {
+        return Ok(Flushed::default());
+    }
     ensure_ahead(installed, Parent::Rejected)?;
     if door == Table::Ingest {
         // The rows go for good from a table that a crash empties; their facts must not be lost in the same crash.
         settings::commit_to_local_disk();
     }
-    let (mut flushed, waiting) = move_rows(installed, door, max_rows)?;
+    let (mut flushed, waiting) = move_rows(installed, door, max_rows, course)?;
+    flushed.waiting = waiting.rows + waiting.held_back;
     if waiting.rows == 0 {
         return Ok(flushed);
     }
@@ -114,14 +138,14 @@ fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flush
         .into_iter()
         .map(|time| time + EPOCH_2000)
         .collect();
-    flushed.waiting = waiting.rows;
+    fault::point("before_partition");
     match xact::subtransaction(|| ensure_at(installed, Parent::Facts, &times, PARTITIONS_PER_FLUSH)) {
         Ok(created) => {
             let left = max_rows - flushed.taken();
             if left > 0 {
-                let (more, waiting) = move_rows(installed, door, left)?;
+                let (more, waiting) = move_rows(installed, door, left, course)?;
                 flushed.add(more);
-                flushed.waiting = waiting.rows;
+                flushed.waiting = waiting.rows + waiting.held_back;
             }
             flushed.partitions_created = created;
             if flushed.waiting > 0 {
@@ -156,10 +180,25 @@ pub struct Move<'a> {
     pub partitions: Vec<Partition>,
     /// The transaction had written something before: perhaps attributes.
     pub wrote_before: bool,
+    pub course: &'a Course,
+}
+
+impl Move<'_> {
+    /// The partition of rows that share one.
+    pub fn partition_of(&self, rows: &[Row]) -> Option<u32> {
+        let row = rows.first().filter(|row| row.leaf != NO_LEAF)?;
+        let partition = self.partitions.get(row.leaf as usize)?;
+        Some(partition.oid.to_u32())
+    }
 }
 
 /// Moves rows that have a place to go to; says which ones wait for a partition.
-fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flushed, Waiting), Error> {
+fn move_rows(
+    installed: &Installed,
+    door: Table,
+    max_rows: i64,
+    course: &Course,
+) -> Result<(Flushed, Waiting), Error> {
     let staging = installed.require_table(door)?;
     let facts = installed.require_table(Table::Facts)?;
     let work = Move {
@@ -167,16 +206,22 @@ fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flush
         door,
         partitions: partitions::to_write(facts),
         wrote_before: xact::has_id(),
+        course,
     };
     let periods = work
         .partitions
         .iter()
         .map(|partition| (partition.from, partition.until))
         .collect();
+    let closed = (0..work.partitions.len())
+        .filter(|place| course.is_left_alone(work.partitions[*place].oid.to_u32()))
+        .collect();
     let most_rows = usize::try_from(max_rows).unwrap_or(usize::MAX);
-    let mut batch = Batch::new(Router::new(periods, accepted(installed)?), most_rows, BATCH_BYTES);
+    let router = Router::new(periods, closed, accepted(installed)?);
+    let mut batch = Batch::new(router, most_rows, BATCH_BYTES);
 
     let direct = Staging::open(staging);
+    fault::point("opened");
     // What was done before in this transaction counts too: rows staged, rows taken.
     xact::next_command();
     let flushed = xact::with_snapshot(|| {
@@ -184,6 +229,7 @@ fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flush
             Some(direct) => direct.claim(&mut batch),
             None => fallback::claim(&work, &mut batch)?,
         }
+        fault::point("claimed");
         store::store(&work, facts, &mut batch)
     })?;
     xact::next_command();

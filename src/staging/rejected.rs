@@ -1,14 +1,16 @@
 //! Rows that can never be stored, on their way to entity_values_rejected. They are written as facts are, straight into the
 //! partition: a storm of bad rows must not cost more than the good ones it comes with.
 
+use std::borrow::Cow;
+
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 
 use super::batch::{Batch, NO_LEAF, Row};
+use super::compose::{HAS_VARIABLE_WIDTH, push_text};
 use super::flush::Move;
-use super::judge::{Fault, Window};
+use super::judge::Fault;
 use super::reading::{FIXED_HEADER, HAS_NULL, HEADER_LENGTH, INFOMASK, INFOMASK2, Tuple};
-use super::route::Router;
 use super::store::COLUMNS;
 use crate::error::Error;
 use crate::installed::Table;
@@ -18,10 +20,41 @@ use crate::pg::memory::Scratch;
 use crate::pg::partitions::{self, Partition};
 use crate::pg::process;
 use crate::pg::slots::{MOST, Slots};
+use crate::pg::xact::Failure;
 use crate::sql::{argument, write_taken};
 
-/// A row of the batch that cannot be stored, and why.
-pub type Refused = (Row, Fault);
+/// Why a row cannot be stored: the judge found a fault, or facts raised an error.
+pub enum Why {
+    Fault(Fault),
+    Raised(Box<Failure>),
+}
+
+/// Longest reason, in bytes: what a trigger raises may be of any length.
+const LONGEST_REASON: usize = 1000;
+
+impl Why {
+    fn sqlstate(&self) -> &str {
+        match self {
+            Why::Fault(fault) => fault.sqlstate(),
+            Why::Raised(failure) => &failure.sqlstate,
+        }
+    }
+
+    fn reason(&self) -> Cow<'_, str> {
+        match self {
+            Why::Fault(fault) => fault.reason(),
+            Why::Raised(failure) => {
+                let message = &failure.message;
+                let fits = (0..=message.len().min(LONGEST_REASON)).rev();
+                let end = fits.into_iter().find(|end| message.is_char_boundary(*end));
+                message[..end.unwrap_or(0)].into()
+            }
+        }
+    }
+}
+
+/// A row of the batch that cannot be stored.
+pub type Refused = (Row, Why);
 
 /// Bytes of rows that are built before they are written.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -65,15 +98,14 @@ fn write_directly(
     let mut built = Vec::new();
     let mut rest = refused.iter().peekable();
     while rest.peek().is_some() {
-        let nowhere = Window { from: 0, until: 0 };
-        let mut chunk = Batch::new(Router::new(Vec::new(), nowhere), MOST, CHUNK_BYTES);
+        let mut chunk = Batch::unrouted(MOST, CHUNK_BYTES);
         while chunk.room() > 0
-            && let Some((row, fault)) = rest.next()
+            && let Some((row, why)) = rest.next()
         {
             let Some(tuple) = Tuple::new(batch.tuple(row)) else {
                 return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
             };
-            build(&mut built, &tuple, rejected_at, durable, *fault);
+            build(&mut built, &tuple, rejected_at, durable, why);
             chunk.add(&built, rejected_at, NO_LEAF);
         }
         let rows = std::mem::take(&mut chunk.rows);
@@ -85,8 +117,8 @@ fn write_directly(
 /// By the executor, for what users added to the table: triggers, indexes, policies.
 fn write_by_sql(work: &Move, batch: &Batch, refused: &[Refused], rejected_at: i64) -> Result<i64, Error> {
     let mut taken = Taken::new();
-    for (row, fault) in refused {
-        taken.add(batch.tuple(row), Some(*fault));
+    for (row, why) in refused {
+        taken.add(batch.tuple(row), Some((why.sqlstate(), &why.reason())));
     }
     let text = format!(
         "INSERT INTO {} (rejected_at, {COLUMNS}, durable, sqlstate, reason)
@@ -103,11 +135,10 @@ fn write_by_sql(work: &Move, batch: &Batch, refused: &[Refused], rejected_at: i6
 const BEFORE: u32 = 1;
 const AFTER: u16 = 3;
 const ALL: u16 = BEFORE as u16 + 8 + AFTER;
-const HAS_VARIABLE_WIDTH: u16 = 0x0002;
 
 /// Puts the tuple together as the server would: the time, the values of the reading as they are, the door, the fault.
 /// Pure.
-fn build(into: &mut Vec<u8>, reading: &Tuple, rejected_at: i64, durable: bool, fault: Fault) {
+fn build(into: &mut Vec<u8>, reading: &Tuple, rejected_at: i64, durable: bool, why: &Why) {
     let present = (u16::from(reading.present()) << BEFORE) | !(0x00ff << BEFORE) & ((1 << ALL) - 1);
     let has_null = present.count_ones() < u32::from(ALL);
     let bitmap = if has_null { usize::from(ALL).div_ceil(8) } else { 0 };
@@ -125,28 +156,8 @@ fn build(into: &mut Vec<u8>, reading: &Tuple, rejected_at: i64, durable: bool, f
     into.extend_from_slice(&rejected_at.to_ne_bytes());
     into.extend_from_slice(reading.values());
     into.push(u8::from(durable));
-    add_text(into, fault.sqlstate());
-    add_text(into, &fault.reason());
-}
-
-/// Longest text, with its length in front, whose length fits into one byte.
-const SHORT: usize = 126;
-
-fn add_text(into: &mut Vec<u8>, text: &str) {
-    let big = cfg!(target_endian = "big");
-    let short = text.len() + 1;
-    if short <= SHORT {
-        into.push(if big {
-            short as u8 | 0x80
-        } else {
-            (short as u8) << 1 | 1
-        });
-    } else {
-        into.resize(into.len().next_multiple_of(4), 0);
-        let long = text.len() as u32 + 4;
-        into.extend_from_slice(&(if big { long } else { long << 2 }).to_ne_bytes());
-    }
-    into.extend_from_slice(text.as_bytes());
+    push_text(why.sqlstate(), into);
+    push_text(&why.reason(), into);
 }
 
 #[cfg(test)]
@@ -162,7 +173,7 @@ mod tests {
             &Tuple::new(bytes).unwrap(),
             77,
             durable,
-            Fault::NoValue,
+            &Why::Fault(Fault::NoValue),
         );
         into
     }
@@ -196,15 +207,5 @@ mod tests {
         assert_eq!(built[INFOMASK..INFOMASK + 2], 2u16.to_ne_bytes());
         assert_eq!(built[HEADER_LENGTH], 24);
         assert_eq!(built[24 + 8..24 + 8 + bytes.len() - 24], bytes[24..]);
-    }
-
-    #[test]
-    fn a_long_text_has_a_long_length_at_its_place() {
-        let mut into = vec![0; 5];
-        add_text(&mut into, &"x".repeat(SHORT));
-        assert_eq!(into.len(), 8 + 4 + SHORT);
-        let mut into = Vec::new();
-        add_text(&mut into, &"x".repeat(SHORT - 1));
-        assert_eq!(into.len(), SHORT);
     }
 }

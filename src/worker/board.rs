@@ -184,6 +184,16 @@ impl TaskState {
         self.waiting = waiting.map_or(Text::EMPTY, Text::new);
     }
 
+    /// A run that did what it could, but met something in the way (`failed`), or still leaves that alone.
+    pub fn hinder(&mut self, now: i64, duration_us: i64, backoff_us: i64, waiting: &str) {
+        self.running = false;
+        self.last_success = now;
+        self.last_duration_us = duration_us;
+        self.runs += 1;
+        self.backoff_until = now.saturating_add(backoff_us);
+        self.waiting = Text::new(waiting);
+    }
+
     pub fn fail(&mut self, now: i64, duration_us: i64, backoff_us: i64, sqlstate: &str, message: &str) {
         self.running = false;
         self.last_duration_us = duration_us;
