@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 
+use crate::ingest::Fault;
 use crate::pg::xact::Failure;
 use crate::rejected::filter;
 
@@ -55,6 +56,8 @@ pub enum Error {
     NoPeriod(i64),
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error(transparent)]
+    Ingest(#[from] Fault),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
     /// Something that the server raised, caught and to be raised again.
@@ -83,6 +86,7 @@ impl Error {
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
+            Error::Ingest(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
             Error::Raised(failure) => failure.code,
         }
@@ -96,6 +100,7 @@ impl Error {
             }
             Error::InvalidFilter(_) => Some(format!("Allowed keys: {}.", filter::KEYS)),
             Error::TypeClash { .. } => Some("The type of an attribute cannot change.".into()),
+            Error::Ingest(fault) => fault.detail(),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
@@ -125,6 +130,7 @@ impl Error {
             Error::TypeClash { .. } => {
                 Some("Register the attribute under another name for the new type.".into())
             }
+            Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),

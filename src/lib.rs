@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 
 mod error;
 mod guc;
+mod ingest;
 mod installed;
 mod monitor;
 mod partition;

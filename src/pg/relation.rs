@@ -31,6 +31,13 @@ impl Relation {
         Relation { pointer }
     }
 
+    /// As a query does, which nothing but ACCESS EXCLUSIVE stops.
+    pub fn open_to_read(oid: pg_sys::Oid) -> Relation {
+        // SAFETY: as above.
+        let pointer = unsafe { pg_sys::table_open(oid, pg_sys::AccessShareLock as i32) };
+        Relation { pointer }
+    }
+
     pub fn as_ptr(&self) -> pg_sys::Relation {
         self.pointer
     }

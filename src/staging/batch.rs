@@ -1,5 +1,6 @@
 //! The rows of one flush on their way from staging to facts.
 
+use super::judge::Window;
 use super::reading::Tuple;
 use super::route::{Route, Router, Waiting};
 use crate::pg::arena::{Arena, Place, reserve};
@@ -37,6 +38,13 @@ impl Batch {
             most_rows,
             most_bytes,
         }
+    }
+
+    /// For rows that go to one table, whatever their time.
+    pub fn unrouted(most_rows: usize, most_bytes: usize) -> Batch {
+        let nothing = Window { from: 0, until: 0 };
+        let router = Router::new(Vec::new(), Vec::new(), nothing);
+        Batch::new(router, most_rows, most_bytes)
     }
 
     /// How many more rows it takes.

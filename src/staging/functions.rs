@@ -12,6 +12,7 @@ use super::flush::{Flushed, flush, is_empty};
 use super::standstill;
 use crate::error::Error;
 use crate::guc;
+use crate::ingest::ledger;
 use crate::installed::{DOORS, Installed};
 use crate::pg::{identity, process, signals, xact};
 use crate::shmem;
@@ -53,6 +54,10 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
         return Err(obstacle.as_error().into());
     }
     let rows = flushed.stored;
+    if !shmem::is_available() {
+        // There is no keeper. What cannot be done now is done by a later call.
+        let _ = xact::subtransaction(|| ledger::remove_expired(&installed));
+    }
     LAST.set(Some(Last {
         started_at,
         duration_us: process::now() - started_at,

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::board::Job;
 use super::task::{Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
 use crate::error::Error;
+use crate::ingest::ledger;
 use crate::installed::DOORS;
 use crate::partition::create::{Parent, ensure_ahead};
 use crate::rejected::trim::trim;
@@ -44,6 +45,15 @@ pub fn premake(context: &Context) -> Result<Report, Error> {
         ensure_ahead(context.installed, parent)?;
     }
     Ok(Report::default())
+}
+
+/// Forgets requests that are too old to be repeated.
+pub fn forget_requests(context: &Context) -> Result<Report, Error> {
+    let again = ledger::remove_expired(context.installed)?;
+    Ok(Report {
+        again,
+        ..Report::default()
+    })
 }
 
 /// Asks the janitor to vacuum a staging table once enough moved rows lie in it, long before autovacuum would come round.

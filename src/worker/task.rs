@@ -88,6 +88,13 @@ const KEEPER: &[Task] = &[
             run: maintenance::trim_rejected,
         },
     },
+    Task {
+        name: "forget_requests",
+        work: Work::Periodic {
+            every: || Duration::from_secs(60),
+            run: maintenance::forget_requests,
+        },
+    },
 ];
 
 const JANITOR: &[Task] = &[
