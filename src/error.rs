@@ -42,6 +42,8 @@ pub enum Error {
     },
     #[error("\"{0}\" was not registered: a trigger or rule on the table suppressed it")]
     NotRegistered(String),
+    #[error("flushing is {0}")]
+    Paused(String),
     #[error("cannot write during recovery")]
     InRecovery,
     #[error("cannot run in a read-only transaction")]
@@ -58,7 +60,7 @@ impl Error {
     pub fn sqlstate(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Error::NotInstalled | Error::TableMissing(_) | Error::NotRegistered(_) => {
+            Error::NotInstalled | Error::TableMissing(_) | Error::NotRegistered(_) | Error::Paused(_) => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Error::LibraryTooOld { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -109,6 +111,7 @@ impl Error {
             Error::TypeClash { .. } => {
                 Some("Register the attribute under another name for the new type.".into())
             }
+            Error::Paused(_) => Some("SELECT resume();".into()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),

@@ -20,6 +20,10 @@ pub enum Table {
     Projection,
     Heartbeat,
     Retention,
+    FlushState,
+    Sentinel,
+    FlushHistory,
+    CrashHistory,
 }
 
 impl Table {
@@ -34,6 +38,10 @@ impl Table {
             Table::Projection => "entity_jsonb",
             Table::Heartbeat => "replication_heartbeat",
             Table::Retention => "retention_policies",
+            Table::FlushState => "flush_state",
+            Table::Sentinel => "flush_sentinel",
+            Table::FlushHistory => "flush_history",
+            Table::CrashHistory => "crash_history",
         }
     }
 }

@@ -6,10 +6,11 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::accounting::pause::{self, Paused};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
-use crate::pg::{process, xact};
+use crate::pg::{identity, process, xact};
 use crate::shmem;
 use crate::version::{self, Match};
 use crate::worker::board::{Board, Database, Presence, Process, Role, TaskState};
@@ -76,7 +77,8 @@ fn worker_status_rows() -> Result<
         shmem::notice_if_unseen(process::my_database());
     }
     let sql_version = installed.version.clone();
-    let rows = rows(&installed).into_iter().map(move |row| {
+    let paused = identity::as_owner(|| pause::in_force(&installed))?;
+    let rows = rows(&installed, paused.as_ref()).into_iter().map(move |row| {
         (
             row.worker,
             row.task,
@@ -138,7 +140,7 @@ fn absence() -> Option<Absence> {
     None
 }
 
-fn rows(installed: &Installed) -> Vec<Row> {
+fn rows(installed: &Installed, paused: Option<&Paused>) -> Vec<Row> {
     let absence = absence();
     let oid = process::my_database();
     // Only copies are taken under the lock; rows, which allocate, are made after it.
@@ -156,7 +158,13 @@ fn rows(installed: &Installed) -> Vec<Row> {
         rows.push(worker);
         for (index, task) in tasks_of(role).iter().enumerate() {
             let state = database.as_ref().and_then(|database| database.task(role, index));
-            rows.push(task_row(role, task, state, alive, absence.as_ref()));
+            let mut row = task_row(role, task, state, alive, absence.as_ref());
+            if let (Role::Flusher(_), true, Some(paused)) = (role, alive, paused) {
+                row.state = "paused";
+                row.detail = Some(paused.text.clone());
+                row.hint = Some("SELECT resume();".into());
+            }
+            rows.push(row);
         }
     }
     rows

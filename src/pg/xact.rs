@@ -162,6 +162,12 @@ pub fn in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
+/// Whether each command sees what was committed before it began.
+pub fn is_read_committed() -> bool {
+    // SAFETY: reads a variable of this process.
+    unsafe { pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 }
+}
+
 /// Whether this transaction has written anything, or is about to.
 pub fn has_id() -> bool {
     // SAFETY: reads a variable of this process.

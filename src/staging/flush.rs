@@ -2,6 +2,7 @@
 //! rows that have no partition yet get one, or wait. All in the caller's transaction, so that a row is moved exactly once
 //! or not at all. No watermark: what is taken is what is visible, whoever committed it when.
 
+use crate::accounting::tally;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{DOORS, Installed, Table};
@@ -153,7 +154,10 @@ fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flush
     let flushed = xact::with_snapshot(|| {
         match direct {
             Some(direct) => direct.claim(&mut batch),
-            None => fallback::claim(&work, &mut batch)?,
+            None => {
+                tally::claimed_by_sql();
+                fallback::claim(&work, &mut batch)?;
+            }
         }
         store::store(&work, facts, &mut batch)
     })?;

@@ -8,6 +8,8 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::flush::{Flushed, flush, is_empty};
+use crate::accounting::minutes::Source;
+use crate::accounting::{pause, session, tally};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{DOORS, Installed};
@@ -42,7 +44,19 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
     shmem::notice_if_unseen(process::my_database());
 
     let started_at = process::now();
-    let flushed = flush_batches(&installed, max_rows.unwrap_or(i64::MAX))?;
+    let flushed = match pause::holds(&installed)? {
+        // No error: whoever calls this by a schedule should not fail for it.
+        Some(paused) => Flushed {
+            waiting_reason: Some(paused),
+            ..Flushed::default()
+        },
+        None => {
+            session::before_flush(&installed)?;
+            let flushed = flush_batches(&installed, max_rows.unwrap_or(i64::MAX))?;
+            session::after_flush(&installed, &flushed)?;
+            flushed
+        }
+    };
     let rows = flushed.stored;
     LAST.set(Some(Last {
         started_at,
@@ -57,7 +71,9 @@ fn flush_batches(installed: &Installed, limit: i64) -> Result<Flushed, Error> {
     let mut total = Flushed::default();
     loop {
         let batch = guc::flush_batch_rows().min(limit.saturating_sub(total.taken()));
-        let flushed = xact::with_snapshot(|| flush(installed, batch))?;
+        let flushed = tally::counted(Source::Sql, batch, || {
+            xact::with_snapshot(|| flush(installed, batch))
+        })?;
         let more = flushed.more;
         total.add(flushed);
         if !more || total.taken() >= limit {
@@ -86,12 +102,18 @@ fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
     let installed = Installed::require()?;
     let start = Instant::now();
     loop {
-        flush_batches(&installed, i64::MAX)?;
+        let paused = pause::holds(&installed)?;
+        if paused.is_none() {
+            flush_batches(&installed, i64::MAX)?;
+        }
         let empty = xact::with_snapshot(|| {
             DOORS
                 .iter()
                 .try_fold(true, |empty, door| Ok(empty && is_empty(&installed, *door)?))
         })?;
+        if let Some(paused) = paused.filter(|_| !empty) {
+            return Err(Error::Paused(paused));
+        }
         if empty || start.elapsed() >= limit {
             return Ok(empty);
         }

@@ -7,6 +7,7 @@ use super::dictionary::with_attributes;
 use super::flush::{Flushed, Move};
 use super::judge::fault;
 use super::reading::Tuple;
+use crate::accounting::tally;
 use crate::error::Error;
 use crate::installed::Table;
 use crate::pg::handover::{TAKEN, Taken};
@@ -78,7 +79,10 @@ fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[Row])
                 leaf.insert(batch, of_leaf, &mut slots, &scratch);
                 stored += of_leaf.len() as i64;
             }
-            None => of_leaf.iter().for_each(|row| rest.add(batch.tuple(row), None)),
+            None => {
+                tally::stored_by_sql();
+                of_leaf.iter().for_each(|row| rest.add(batch.tuple(row), None));
+            }
         }
     }
     if rest.is_empty() {

@@ -11,6 +11,7 @@ use super::hold;
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
 use super::task::{Context, Report, Run, Statement, Task, Work, tasks_of};
+use crate::accounting::keeper::close_accounts;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
@@ -35,6 +36,9 @@ const READY_FOR: Duration = Duration::from_secs(5);
 /// How long the last flush waits for the sessions of clients to end. They end at once when the server stops; when they
 /// stay, it was only this worker that was told to go.
 const SESSIONS_LEAVE: Duration = Duration::from_millis(250);
+
+/// Longest time for what is written down at the end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 pub fn run(database: u32, role: Role) {
     signals::install(match role {
@@ -171,6 +175,7 @@ impl Service {
                     // The signal that asked may still be about to cancel something; not this.
                     signals::absorb_interrupts();
                     self.last_flush();
+                    self.last_words();
                 }
                 return;
             }
@@ -390,6 +395,15 @@ impl Service {
                 Ok(_) => return,
                 Err(failure) => return self.record_failure(0, begun.elapsed(), &failure, Duration::ZERO),
             }
+        }
+    }
+
+    /// What is counted in shared memory is written down: the restart empties it.
+    fn last_words(&mut self) {
+        let held =
+            shmem::look(|board| board.database(self.database).is_some_and(hold::is_held)) == Some(true);
+        if !held && let Err(failure) = self.in_transaction(LAST_WORDS, close_accounts) {
+            log!("pg_telemetry {}: {} ({})", self.role.label(), failure.message, failure.sqlstate);
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::board::Role;
 use super::{janitor, maintenance};
+use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
@@ -65,6 +66,13 @@ const KEEPER: &[Task] = &[
             run: maintenance::sweep_staging,
         },
     },
+    Task {
+        name: "keep_accounts",
+        work: Work::Periodic {
+            every: || Duration::from_secs(1),
+            run: keeper::keep_accounts,
+        },
+    },
 ];
 
 const JANITOR: &[Task] = &[Task {
@@ -85,7 +93,14 @@ pub fn tasks_of(role: Role) -> &'static [Task] {
 }
 
 fn flush_once(context: &Context) -> Result<Report, Error> {
-    let flushed = flush(context.installed, guc::flush_batch_rows())?;
+    if let Some(paused) = pause::holds(context.installed)? {
+        return Ok(Report {
+            again: false,
+            waiting: Some(paused),
+        });
+    }
+    let rows = guc::flush_batch_rows();
+    let flushed = tally::counted(Source::Worker, rows, || flush(context.installed, rows))?;
     Ok(Report {
         again: flushed.more,
         waiting: flushed
