@@ -11,6 +11,7 @@ use super::flush::{Flushed, flush, is_empty};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{DOORS, Installed};
+use crate::pg::horizon;
 use crate::pg::{identity, process, signals, xact};
 use crate::shmem;
 
@@ -39,6 +40,7 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
     }
     xact::check_writable()?;
     let installed = Installed::require()?;
+    check_snapshot(&installed)?;
     shmem::notice_if_unseen(process::my_database());
 
     let started_at = process::now();
@@ -50,6 +52,13 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
         flushed,
     }));
     Ok(rows)
+}
+
+/// A snapshot that serves the whole transaction may be too old to find in staging what it should.
+fn check_snapshot(installed: &Installed) -> Result<(), Error> {
+    DOORS
+        .iter()
+        .try_for_each(|door| horizon::check_snapshot(installed.require_table(*door)?))
 }
 
 /// In batches, so that memory stays bounded however much is waiting, each with a snapshot of its own.
@@ -84,6 +93,7 @@ fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
         })?;
     xact::check_writable()?;
     let installed = Installed::require()?;
+    check_snapshot(&installed)?;
     let start = Instant::now();
     loop {
         flush_batches(&installed, i64::MAX)?;
