@@ -52,6 +52,8 @@ pub enum Error {
     NoPeriod(i64),
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error("snapshot too old to look at {0}")]
+    SnapshotTooOld(String),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
 }
@@ -75,6 +77,7 @@ impl Error {
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
+            Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -86,6 +89,10 @@ impl Error {
                 Some("Types are: number, integer, boolean, timestamp, text, json.".into())
             }
             Error::TypeClash { .. } => Some("The type of an attribute cannot change.".into()),
+            Error::SnapshotTooOld(_) => Some(
+                "Rows that were moved after the snapshot was taken may be cleared away from staging already."
+                    .into(),
+            ),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
@@ -114,6 +121,9 @@ impl Error {
             Error::Paused(_) => Some("SELECT resume();".into()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
+            Error::SnapshotTooOld(_) => Some(
+                "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
+            ),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
             _ => None,
         }

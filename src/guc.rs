@@ -28,6 +28,7 @@ static PARTITION_INTERVAL: GucSetting<PartitionInterval> =
 static PREMAKE: GucSetting<i32> = GucSetting::<i32>::new(4);
 static ACCEPT_PAST: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static ACCEPT_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static RECLAIM_GRACE: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static TASK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 /// Sixteen leaves: each stays small enough to vacuum quickly up to some hundred million entities. Read by the script that
@@ -86,6 +87,13 @@ pub fn accept_past_seconds() -> i64 {
 /// An hour: more than any clock that is synchronised at all is ahead.
 pub fn accept_future_seconds() -> i64 {
     i64::from(ACCEPT_FUTURE.get())
+}
+
+/// 30 s: a session that means to read staging locks it within some milliseconds after its snapshot, pg_dump of many tables
+/// within seconds. More would only keep more moved rows while somebody's snapshot is young. None: every snapshot counts,
+/// however old.
+pub fn reclaim_grace() -> Option<Duration> {
+    u64::try_from(RECLAIM_GRACE.get()).ok().map(Duration::from_millis)
 }
 
 /// 1 s: a worker's DDL gives up rather than let others queue behind it, and tries again later.
@@ -167,6 +175,14 @@ pub fn register() {
             &ACCEPT_FUTURE,
             (0, 366 * 24 * 3600),
             GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.reclaim_grace",
+            c"How long moved rows stay in staging for snapshots that have not looked at it yet.",
+            c"Older snapshots hold moved rows back only while their session has a lock on the staging table; -1: every snapshot does.",
+            &RECLAIM_GRACE,
+            (-1, 3_600_000),
+            GucFlags::UNIT_MS,
         ),
         (
             c"pg_telemetry.lock_timeout",

@@ -6,12 +6,17 @@ pub mod arena;
 pub mod backtrace;
 pub mod claim;
 pub mod compat;
+pub mod conflict;
 pub mod databases;
 pub mod detoast;
 pub mod extension_script;
 pub mod fate;
 pub mod handover;
 pub mod heap_page;
+// Not shown anywhere yet; staging_backlog will.
+#[allow(dead_code)]
+pub mod holders;
+pub mod horizon;
 pub mod identity;
 pub mod index;
 pub mod layout;
@@ -21,6 +26,7 @@ pub mod lock;
 pub mod memory;
 pub mod page_plan;
 pub mod partitions;
+pub mod past;
 pub mod process;
 pub mod relation;
 pub mod server;

@@ -17,6 +17,18 @@ impl Relation {
         Relation { pointer }
     }
 
+    /// The name of a relation, for messages.
+    pub fn name_of(oid: pg_sys::Oid) -> String {
+        // SAFETY: a catalog lookup; None for a relation that is not there. The copy is freed with its context.
+        unsafe {
+            let name = pg_sys::get_rel_name(oid);
+            match name.is_null() {
+                true => oid.to_u32().to_string(),
+                false => CStr::from_ptr(name).to_string_lossy().into_owned(),
+            }
+        }
+    }
+
     pub fn as_ptr(&self) -> pg_sys::Relation {
         self.pointer
     }

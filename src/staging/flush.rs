@@ -73,7 +73,7 @@ pub fn flush(installed: &Installed, max_rows: i64) -> Result<Flushed, Error> {
 /// The cheap answer that an idle flusher needs: reads, takes no transaction id, writes nothing.
 fn has_nothing_to_take(installed: &Installed, door: Table) -> Result<bool, Error> {
     match Staging::open(installed.require_table(door)?) {
-        Some(direct) => xact::with_snapshot(|| Ok(!direct.has_rows())),
+        Some(direct) => xact::with_snapshot(|| Ok(!direct.has_work())),
         None => is_empty(installed, door),
     }
 }

@@ -13,6 +13,7 @@ use crate::accounting::{pause, session, tally};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{DOORS, Installed};
+use crate::pg::horizon;
 use crate::pg::{identity, process, signals, xact};
 use crate::shmem;
 
@@ -41,6 +42,7 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
     }
     xact::check_writable()?;
     let installed = Installed::require()?;
+    check_snapshot(&installed)?;
     shmem::notice_if_unseen(process::my_database());
 
     let started_at = process::now();
@@ -64,6 +66,13 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
         flushed,
     }));
     Ok(rows)
+}
+
+/// A snapshot that serves the whole transaction may be too old to find in staging what it should.
+fn check_snapshot(installed: &Installed) -> Result<(), Error> {
+    DOORS
+        .iter()
+        .try_for_each(|door| horizon::check_snapshot(installed.require_table(*door)?))
 }
 
 /// In batches, so that memory stays bounded however much is waiting, each with a snapshot of its own.
@@ -100,6 +109,7 @@ fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
         })?;
     xact::check_writable()?;
     let installed = Installed::require()?;
+    check_snapshot(&installed)?;
     let start = Instant::now();
     loop {
         let paused = pause::holds(&installed)?;
