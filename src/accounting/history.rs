@@ -74,7 +74,7 @@ pub fn read_all(installed: &Installed) -> Result<Vec<(Key, Counters)>, Error> {
             let time = |column: usize| -> Result<i64, Error> {
                 Ok(row
                     .get::<TimestampWithTimeZone>(column)?
-                    .map_or(0, |at| pgrx::pg_sys::TimestampTz::from(at)))
+                    .map_or(0, pgrx::pg_sys::TimestampTz::from))
             };
             let number = |column: usize| -> Result<u64, Error> {
                 Ok(row

@@ -51,7 +51,7 @@ fn tell(fate: Fate) {
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _: *mut std::ffi::c_void) {
+unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => tell(Fate::Committed),
         pg_sys::XactEvent::XACT_EVENT_ABORT => tell(Fate::RolledBack),
@@ -65,7 +65,7 @@ unsafe extern "C-unwind" fn part_ends(
     event: pg_sys::SubXactEvent::Type,
     part: pg_sys::SubTransactionId,
     parent: pg_sys::SubTransactionId,
-    _: *mut std::ffi::c_void,
+    _argument: *mut std::ffi::c_void,
 ) {
     match event {
         pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => tell(Fate::PartCommitted { part, parent }),
