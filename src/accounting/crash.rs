@@ -129,17 +129,20 @@ fn place_arguments(here: &Place) -> Vec<crate::sql::Argument> {
     ]
 }
 
-/// Begins an epoch in place of `before`, unless somebody else has done so meanwhile.
+/// Begins an epoch in place of `before`, unless somebody else has done so meanwhile. After a crash nothing is left of what was
+/// staged before it.
 fn begin(installed: &Installed, here: &Place, before: Option<String>) -> Result<(), Error> {
     let state = installed.qualified(Table::FlushState);
     let sentinel = installed.qualified(Table::Sentinel);
+    let crashes = installed.qualified(Table::CrashHistory);
     let text = format!(
-        "INSERT INTO {state} AS s (epoch, database_oid, sentinel_oid, system_identifier, timeline)
-         VALUES (gen_random_uuid(), $1::bigint::oid, $2::bigint::oid, $3, $4)
+        "INSERT INTO {state} AS s (epoch, database_oid, sentinel_oid, system_identifier, timeline, flushed_until)
+         VALUES (gen_random_uuid(), $1::bigint::oid, $2::bigint::oid, $3, $4,
+                 (SELECT exposed_until FROM {crashes} WHERE epoch = $5::uuid))
          ON CONFLICT (only_row) DO UPDATE
              SET epoch = excluded.epoch, database_oid = excluded.database_oid, sentinel_oid = excluded.sentinel_oid,
-                 system_identifier = excluded.system_identifier, timeline = excluded.timeline, seen_at = NULL,
-                 flushed_until = NULL, rows_waiting = NULL, bytes_waiting = NULL, rows_are_estimated = NULL
+                 system_identifier = excluded.system_identifier, timeline = excluded.timeline,
+                 flushed_until = excluded.flushed_until, seen_at = NULL, rows_waiting = NULL, bytes_waiting = NULL, rows_are_estimated = NULL
              WHERE s.epoch IS NOT DISTINCT FROM $5::uuid
          RETURNING epoch::text"
     );
@@ -161,13 +164,14 @@ fn begin(installed: &Installed, here: &Place, before: Option<String>) -> Result<
 /// Writes down what is known about the epoch that ended; false if somebody else did.
 fn record(installed: &Installed, epoch: Option<String>) -> Result<bool, Error> {
     let text = format!(
-        "INSERT INTO {} (epoch, noticed_at, kind, exposed_from, exposed_until, last_seen_at, rows_last_seen,
+        "WITH clock AS (SELECT clock_timestamp() AS now)
+         INSERT INTO {} (epoch, noticed_at, kind, exposed_from, exposed_until, last_seen_at, rows_last_seen,
                          bytes_last_seen, rows_are_estimated, timeline_before, timeline_after)
-         SELECT s.epoch, clock_timestamp(), CASE WHEN s.timeline = $2 THEN 'crash' ELSE 'promotion' END, s.flushed_until,
+         SELECT s.epoch, clock.now, CASE WHEN s.timeline = $2 THEN 'crash' ELSE 'promotion' END, s.flushed_until,
                 coalesce((SELECT min(started) FROM unnest(ARRAY[$3, $4]) AS started
-                          WHERE started > greatest(s.seen_at, s.flushed_until) AND s.timeline = $2), clock_timestamp()),
+                          WHERE started > greatest(s.seen_at, s.flushed_until) AND s.timeline = $2), clock.now),
                 s.seen_at, s.rows_waiting, s.bytes_waiting, s.rows_are_estimated, s.timeline, $2
-         FROM {} AS s WHERE s.epoch = $1::uuid
+         FROM {} AS s, clock WHERE s.epoch = $1::uuid
          ON CONFLICT DO NOTHING
          RETURNING format('the fast door was emptied by a %s: readings committed from %s to %s were exposed, %s rows were last '
                           'seen waiting; see crash_history',

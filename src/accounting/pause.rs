@@ -119,7 +119,7 @@ fn pause_here(by: String, reason: Option<String>) -> Result<bool, Error> {
     }
     let state = state_to_write()?;
     let text = format!(
-        "WITH before AS (SELECT paused_at FROM {state} FOR UPDATE)
+        "WITH before AS (SELECT paused_at FROM {state})
          INSERT INTO {state} AS s (paused_at, paused_by, pause_reason) VALUES (clock_timestamp(), $1, $2)
          ON CONFLICT (only_row) DO UPDATE
              SET paused_at = coalesce(s.paused_at, excluded.paused_at), paused_by = excluded.paused_by,
