@@ -1,10 +1,11 @@
 //! What waits in a staging table, without reading more of it than a few megabytes.
 
 use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys;
 
 use crate::error::Error;
 use crate::installed::{Installed, Table};
-use crate::sql::{argument, read};
+use crate::sql::{argument, look, read, value};
 
 /// Up to this many pages rows are counted, all of them.
 const COUNTED_PAGES: i64 = 1024;
@@ -23,18 +24,17 @@ pub struct Backlog {
 }
 
 /// The size of the file that holds its rows, in pages; one call to the operating system.
-pub fn pages(installed: &Installed, door: Table) -> Result<i64, Error> {
-    let relation = installed.require_table(door)?;
+pub fn pages(relation: pg_sys::Oid) -> Result<i64, Error> {
     let found: Option<i64> = read(
         "SELECT pg_relation_size($1) / current_setting('block_size')::bigint",
         vec![argument(relation)],
-        crate::sql::value,
+        value,
     )?;
     Ok(found.unwrap_or(0))
 }
 
 pub fn measure(installed: &Installed, door: Table) -> Result<Backlog, Error> {
-    let pages = pages(installed, door)?;
+    let pages = pages(installed.require_table(door)?)?;
     let estimated = pages > COUNTED_PAGES;
     let share = if estimated {
         SAMPLED_PAGES as f64 / pages as f64
@@ -52,7 +52,7 @@ pub fn measure(installed: &Installed, door: Table) -> Result<Backlog, Error> {
         "SELECT count(*), min(ingested_at), sum(68 + coalesce(pg_column_size(value_text), 0))::bigint FROM {} {sample}",
         installed.qualified(door)
     );
-    crate::sql::look(&text, |rows| {
+    look(&text, |rows| {
         let row = rows.first();
         let all = |counted: Option<i64>| (counted.unwrap_or(0) as f64 / share).round() as i64;
         Ok(Backlog {

@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 
-use super::backlog;
+use pgrx::pg_sys;
+
 use super::ledger::Account;
 use super::samples::Sample;
-use super::{crash, history, state};
+use super::{backlog, crash, history, state};
 use crate::error::Error;
 use crate::installed::{DOORS, Installed, Table};
-use crate::pg::process;
+use crate::pg::{lock, process};
 use crate::shmem;
 use crate::sql::{argument, read};
 use crate::worker::task::{Context, Report};
@@ -36,15 +37,25 @@ thread_local! {
 
 /// The keeper's task.
 pub fn keep_accounts(context: &Context) -> Result<Report, Error> {
-    if state::is_kept(context.installed)? {
+    let installed = context.installed;
+    let doors = counters(installed)?;
+    if state::is_kept(installed)? {
         if !MEMORY.with_borrow(|memory| memory.noticed) {
-            let settled = crash::notice(context.installed)?;
+            let settled = crash::notice(installed)?;
             MEMORY.with_borrow_mut(|memory| memory.noticed = settled);
         }
-        let inserted = sample(context.installed)?;
-        note_backlog(context.installed, inserted)?;
-        history::write_finished(context.installed, false)?;
+        note_backlog(installed, doors[0])?;
+        history::write_finished(installed, false)?;
     }
+    shmem::account(|account| {
+        for (samples, door) in account.samples.iter_mut().zip(doors) {
+            if let Some(Counted { sample, .. }) = door
+                && samples.is_due(sample.at)
+            {
+                samples.add(sample);
+            }
+        }
+    });
     Ok(Report::default())
 }
 
@@ -58,46 +69,53 @@ pub fn close_accounts(context: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps the counters of the server for rates; returns how many rows were ever inserted by the fast door.
-fn sample(installed: &Installed) -> Result<i64, Error> {
-    let mut inserted = 0;
-    for (index, door) in DOORS.iter().enumerate() {
-        let sample = counters(installed, *door)?;
-        if *door == Table::Ingest {
-            inserted = sample.inserted;
-        }
-        shmem::account(|account| {
-            let samples = &mut account.samples[index];
-            if samples.is_due(sample.at) {
-                samples.add(sample);
-            }
-        });
-    }
-    Ok(inserted)
+/// What the server has counted on a staging table up to now.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    relation: pg_sys::Oid,
+    pub sample: Sample,
 }
 
-/// What the server has counted on a staging table up to now.
-pub fn counters(installed: &Installed, door: Table) -> Result<Sample, Error> {
-    let relation = installed.require_table(door)?;
+/// Of both doors, in their order; None where one is not there.
+pub fn counters(installed: &Installed) -> Result<[Option<Counted>; 2], Error> {
+    let text = "SELECT c.relname::text, c.oid, pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_deleted(c.oid)
+                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = $1 AND c.relname = ANY ($2)";
+    let names = DOORS.map(Table::name).to_vec();
     read(
-        "SELECT pg_stat_get_tuples_inserted($1), pg_stat_get_tuples_deleted($1)",
-        vec![argument(relation)],
+        text,
+        vec![argument(installed.schema.clone()), argument(names)],
         |rows| {
-            let (inserted, deleted) = rows.first().get_two::<i64, i64>()?;
-            Ok(Sample {
-                at: process::now(),
-                inserted: inserted.unwrap_or(0),
-                deleted: deleted.unwrap_or(0),
-            })
+            let mut doors = [None; 2];
+            for row in rows {
+                let name = row.get::<String>(1)?;
+                let found = DOORS
+                    .iter()
+                    .position(|door| name.as_deref() == Some(door.name()));
+                let (Some(place), Some(relation)) = (found, row.get(2)?) else {
+                    continue;
+                };
+                let sample = Sample {
+                    at: process::now(),
+                    inserted: row.get(3)?.unwrap_or(0),
+                    deleted: row.get(4)?.unwrap_or(0),
+                };
+                doors[place] = Some(Counted { relation, sample });
+            }
+            Ok(doors)
         },
     )
 }
 
-fn note_backlog(installed: &Installed, inserted: i64) -> Result<(), Error> {
+fn note_backlog(installed: &Installed, door: Option<Counted>) -> Result<(), Error> {
+    // Whoever locks the table keeps rows from coming and going; there is nothing to say until it is over.
+    let Some(door) = door.filter(|door| lock::try_read(door.relation)) else {
+        return Ok(());
+    };
     let signs = Signs {
         moves: of_account(|account| account.moves).unwrap_or(0),
-        inserted,
-        pages: backlog::pages(installed, Table::Ingest)?,
+        inserted: door.sample.inserted,
+        pages: backlog::pages(door.relation)?,
     };
     let quiet = MEMORY.with_borrow(|memory| memory.signs == signs && memory.noted == Some((0, signs.moves)));
     if quiet {

@@ -28,6 +28,14 @@ pub struct Paused {
     pub text: String,
 }
 
+/// How the text begins that says so.
+const SAID: &str = "paused by";
+
+/// Whether what a task waits for is the end of a pause.
+pub fn is_meant(waiting: &str) -> bool {
+    waiting.starts_with(SAID)
+}
+
 /// None while flushing goes on, and where the table is not there.
 pub fn in_force(installed: &Installed) -> Result<Option<Paused>, Error> {
     if installed.table_oid(Table::FlushState)?.is_none() {
@@ -35,7 +43,7 @@ pub fn in_force(installed: &Installed) -> Result<Option<Paused>, Error> {
     }
     let text = format!(
         "SELECT paused_at, coalesce(paused_by, ''), pause_reason,
-                format('paused by %s since %s%s', paused_by, date_trunc('second', paused_at), ': ' || pause_reason)
+                format('{SAID} %s since %s%s', paused_by, date_trunc('second', paused_at), ': ' || pause_reason)
          FROM {} WHERE paused_at IS NOT NULL",
         installed.qualified(Table::FlushState)
     );

@@ -132,8 +132,10 @@ fn row(installed: &Installed, door: Table, index: usize) -> Result<Row, Error> {
         row.pinned_bytes = Some(if holders.is_empty() { 0 } else { dead });
         row.pinned_by = describe(&holders);
         let database = process::my_database();
-        let now = counters(installed, door)?;
-        row.rates = shmem::look_at_ledger(|ledger| ledger.account(database)?.samples[index].rates(now)).flatten();
+        if let Some(now) = counters(installed)?[index] {
+            let samples = shmem::look_at_ledger(|ledger| Some(ledger.account(database)?.samples[index]));
+            row.rates = samples.flatten().and_then(|samples| samples.rates(now.sample));
+        }
     }
     row.drains_in = drains_in(found.rows, row.rates);
     Ok(row)

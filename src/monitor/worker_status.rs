@@ -6,11 +6,11 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::accounting::pause::{self, Paused};
+use crate::accounting::pause;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
-use crate::pg::{identity, process, xact};
+use crate::pg::{process, xact};
 use crate::shmem;
 use crate::version::{self, Match};
 use crate::worker::board::{Board, Database, Presence, Process, Role, TaskState};
@@ -77,8 +77,7 @@ fn worker_status_rows() -> Result<
         shmem::notice_if_unseen(process::my_database());
     }
     let sql_version = installed.version.clone();
-    let paused = identity::as_owner(|| pause::in_force(&installed))?;
-    let rows = rows(&installed, paused.as_ref()).into_iter().map(move |row| {
+    let rows = rows(&installed).into_iter().map(move |row| {
         (
             row.worker,
             row.task,
@@ -140,7 +139,7 @@ fn absence() -> Option<Absence> {
     None
 }
 
-fn rows(installed: &Installed, paused: Option<&Paused>) -> Vec<Row> {
+fn rows(installed: &Installed) -> Vec<Row> {
     let absence = absence();
     let oid = process::my_database();
     // Only copies are taken under the lock; rows, which allocate, are made after it.
@@ -158,13 +157,7 @@ fn rows(installed: &Installed, paused: Option<&Paused>) -> Vec<Row> {
         rows.push(worker);
         for (index, task) in tasks_of(role).iter().enumerate() {
             let state = database.as_ref().and_then(|database| database.task(role, index));
-            let mut row = task_row(role, task, state, alive, absence.as_ref());
-            if let (Role::Flusher(_), true, Some(paused)) = (role, alive, paused) {
-                row.state = "paused";
-                row.detail = Some(paused.text.clone());
-                row.hint = Some("SELECT resume();".into());
-            }
-            rows.push(row);
+            rows.push(task_row(role, task, state, alive, absence.as_ref()));
         }
     }
     rows
@@ -280,6 +273,10 @@ fn task_row(
         (_, Some(absence)) => absence.state,
         (_, None) if matches!(task.work, Work::OnDemand(_)) => "on demand",
         (_, None) if !alive => "missing",
+        (_, None) if row.detail.as_deref().is_some_and(pause::is_meant) => {
+            row.hint = Some("SELECT resume();".into());
+            "paused"
+        }
         (_, None) if row.detail.is_some() => "waiting",
         (_, None) => "sleeping",
     };
