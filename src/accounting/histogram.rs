@@ -12,9 +12,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    pub const EMPTY: Self = Histogram {
-        counts: [0; BUCKETS],
-    };
+    pub const EMPTY: Self = Histogram { counts: [0; BUCKETS] };
 
     pub fn record(&mut self, micros: u64) {
         let bucket = (0..BUCKETS - 1)

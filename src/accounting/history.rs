@@ -67,7 +67,10 @@ fn arguments(key: &Key, counters: &Counters) -> Vec<Argument> {
 }
 
 pub fn read_all(installed: &Installed) -> Result<Vec<(Key, Counters)>, Error> {
-    let text = format!("SELECT {COLUMNS} FROM {}", installed.qualified(Table::FlushHistory));
+    let text = format!(
+        "SELECT {COLUMNS} FROM {}",
+        installed.qualified(Table::FlushHistory)
+    );
     read(&text, vec![], |rows| {
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {

@@ -78,7 +78,8 @@ pub struct Counted {
 
 /// Of both doors, in their order; None where one is not there.
 pub fn counters(installed: &Installed) -> Result<[Option<Counted>; 2], Error> {
-    let text = "SELECT c.relname::text, c.oid, pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_deleted(c.oid)
+    let text =
+        "SELECT c.relname::text, c.oid, pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_deleted(c.oid)
                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = $1 AND c.relname = ANY ($2)";
     let names = DOORS.map(Table::name).to_vec();
@@ -89,9 +90,7 @@ pub fn counters(installed: &Installed) -> Result<[Option<Counted>; 2], Error> {
             let mut doors = [None; 2];
             for row in rows {
                 let name = row.get::<String>(1)?;
-                let found = DOORS
-                    .iter()
-                    .position(|door| name.as_deref() == Some(door.name()));
+                let found = DOORS.iter().position(|door| name.as_deref() == Some(door.name()));
                 let (Some(place), Some(relation)) = (found, row.get(2)?) else {
                     continue;
                 };

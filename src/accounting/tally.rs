@@ -123,7 +123,9 @@ fn begin(source: Source) {
 fn end(began: Instant, wal_before: u64, counters: Counters, complete: Option<i64>) {
     PENDING.with_borrow_mut(|pending| {
         let Some(pending) = pending else { return };
-        let Some(part) = pending.running.take() else { return };
+        let Some(part) = pending.running.take() else {
+            return;
+        };
         pending.complete = complete.or(pending.complete);
         if counters != Counters::NONE {
             pending.batches.push(Batch {

@@ -16,8 +16,13 @@ pub enum Fate {
     /// Left to COMMIT PREPARED or ROLLBACK PREPARED of whoever.
     Prepared,
     /// What it did is now its parent's.
-    PartCommitted { part: Part, parent: Part },
-    PartRolledBack { part: Part },
+    PartCommitted {
+        part: Part,
+        parent: Part,
+    },
+    PartRolledBack {
+        part: Part,
+    },
 }
 
 /// Must not raise an error: it is called when there is no way back.
@@ -51,7 +56,10 @@ fn tell(fate: Fate) {
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn transaction_ends(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
+unsafe extern "C-unwind" fn transaction_ends(
+    event: pg_sys::XactEvent::Type,
+    _argument: *mut std::ffi::c_void,
+) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => tell(Fate::Committed),
         pg_sys::XactEvent::XACT_EVENT_ABORT => tell(Fate::RolledBack),

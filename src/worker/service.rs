@@ -403,7 +403,12 @@ impl Service {
         let held =
             shmem::look(|board| board.database(self.database).is_some_and(hold::is_held)) == Some(true);
         if !held && let Err(failure) = self.in_transaction(LAST_WORDS, close_accounts) {
-            log!("pg_telemetry {}: {} ({})", self.role.label(), failure.message, failure.sqlstate);
+            log!(
+                "pg_telemetry {}: {} ({})",
+                self.role.label(),
+                failure.message,
+                failure.sqlstate
+            );
         }
     }
 

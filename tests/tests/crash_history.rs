@@ -7,7 +7,8 @@ use cluster_tests::{Cluster, Database, NULL, SOON, Session, Stop, eventually, wo
 
 const FAST: &str = "entity_values_ingest";
 
-const CRASHES: &str = "SELECT kind, rows_last_seen, exposed_from <= exposed_until, exposed_until <= noticed_at,
+const CRASHES: &str =
+    "SELECT kind, rows_last_seen, exposed_from <= exposed_until, exposed_until <= noticed_at,
                               last_seen_at <= exposed_until, timeline_after - timeline_before
                        FROM crash_history ORDER BY noticed_at";
 
@@ -22,12 +23,14 @@ fn wait_for_crashes(session: &mut Session, count: usize) -> Vec<Vec<String>> {
 /// Until the keeper has seen this many rows in the fast door.
 #[track_caller]
 fn wait_until_seen(session: &mut Session, rows: i64) {
-    eventually(SOON, &format!("the keeper has seen {rows} rows"), || {
-        match session.text("SELECT coalesce(max(rows_waiting), -1) FROM flush_state") {
+    eventually(
+        SOON,
+        &format!("the keeper has seen {rows} rows"),
+        || match session.text("SELECT coalesce(max(rows_waiting), -1) FROM flush_state") {
             seen if seen == rows.to_string() => Ok(()),
             seen => Err(seen),
-        }
-    });
+        },
+    );
 }
 
 fn database(cluster: &Arc<Cluster>) -> (Database, Session, i64) {
@@ -205,7 +208,11 @@ fn copies_and_restored_dumps_are_no_crash() {
                         sentinel_oid = 'flush_sentinel'::regclass, epoch = (SELECT epoch FROM flush_sentinel)
                  FROM flush_state",
             );
-            if row == [["t", "t", "t"]] { Ok(()) } else { Err(row) }
+            if row == [["t", "t", "t"]] {
+                Ok(())
+            } else {
+                Err(row)
+            }
         });
         let kept = session.text("SELECT epoch FROM flush_state") == epoch;
         assert_eq!(kept, name != "logged", "{name}");
@@ -233,7 +240,11 @@ fn an_idle_server_writes_nothing_down() {
         let before = session.rows(written);
         std::thread::sleep(std::time::Duration::from_millis(2500));
         let after = session.rows(written);
-        if before == after { Ok(()) } else { Err((before, after)) }
+        if before == after {
+            Ok(())
+        } else {
+            Err((before, after))
+        }
     });
     let next = "SELECT pg_snapshot_xmax(pg_current_snapshot())";
     let before = session.text(next);

@@ -35,14 +35,20 @@ fn what_workers_did_is_counted_once_and_survives_a_restart() {
     stage(&mut session, FAST, id, 1, 1000);
     session.exec("INSERT INTO entity_values_ingest (tenant_id) VALUES (1)");
     wait_for_facts(&mut session, 1000);
-    eventually(SOON, "all is counted", || match &sums(&mut session, "worker")[1..] {
-        counted if counted == ["1000", "1", "0", "0"] => Ok(()),
-        counted => Err(counted.to_vec()),
+    eventually(SOON, "all is counted", || {
+        match &sums(&mut session, "worker")[1..] {
+            counted if counted == ["1000", "1", "0", "0"] => Ok(()),
+            counted => Err(counted.to_vec()),
+        }
     });
     let sane = "SELECT bool_and(p50_ms > 0 AND p50_ms <= p95_ms AND p95_ms <= p99_ms AND p99_ms <= max_ms
                                 AND max_ms < 20000 AND wal_bytes BETWEEN 1000 AND 100000000)
                 FROM flush_stats WHERE source = 'worker'";
-    assert!(session.is_true(sane), "{:?}", session.rows("SELECT * FROM flush_stats"));
+    assert!(
+        session.is_true(sane),
+        "{:?}",
+        session.rows("SELECT * FROM flush_stats")
+    );
     let before = sums(&mut session, "worker");
     // A flusher that ends writes down what it knows, which then is in the table and in shared memory.
     let flusher = workers::flusher(database.cluster(), database.name());
@@ -78,7 +84,11 @@ fn a_flush_counts_when_its_transaction_commits() {
     session.exec("SELECT stage_flush()");
     assert_eq!(sums(&mut session, "sql"), ["1", "10", "0", "1", "1"]);
     session.exec("SELECT stage_flush()");
-    assert_eq!(sums(&mut session, "sql"), ["1", "10", "0", "1", "1"], "nothing was staged");
+    assert_eq!(
+        sums(&mut session, "sql"),
+        ["1", "10", "0", "1", "1"],
+        "nothing was staged"
+    );
 
     // A subtransaction that is undone takes its flush along; one that is kept does not.
     stage(&mut session, FAST, id, 11, 20);
@@ -97,7 +107,9 @@ fn a_flush_counts_when_its_transaction_commits() {
     session.exec("ALTER TABLE entity_values_ts ADD CONSTRAINT no CHECK (entity_id < 0) NOT VALID");
     session.fails_with("23514", "SELECT stage_flush()");
     assert_eq!(sums(&mut session, "sql")[3], "3");
-    session.exec("DO $$ BEGIN PERFORM telemetry.stage_flush(); EXCEPTION WHEN check_violation THEN NULL; END $$");
+    session.exec(
+        "DO $$ BEGIN PERFORM telemetry.stage_flush(); EXCEPTION WHEN check_violation THEN NULL; END $$",
+    );
     assert_eq!(sums(&mut session, "sql")[1..4], ["20", "0", "4"]);
 }
 

@@ -21,7 +21,10 @@ fn workers_stand_still_until_resume_across_a_restart() {
             .swap_remove(0);
         if row[0] == "paused" { Ok(row) } else { Err(row) }
     });
-    assert!(said[1].contains("postgres") && said[1].contains("new disk"), "{said:?}");
+    assert!(
+        said[1].contains("postgres") && said[1].contains("new disk"),
+        "{said:?}"
+    );
     assert!(said[2].contains("resume()"), "{said:?}");
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(facts(&mut session), (10, 10));
@@ -74,12 +77,14 @@ fn sql_callers_get_zero_and_the_reason_but_drain_fails() {
     assert!(failure.hint.contains("resume()"), "{failure}");
     assert_eq!(facts(&mut session), (10, 10));
     admin.exec("SELECT resume()");
-    eventually(SOON, "a session that remembered the pause goes on", || {
-        match other.number("SELECT stage_flush()") {
+    eventually(
+        SOON,
+        "a session that remembered the pause goes on",
+        || match other.number("SELECT stage_flush()") {
             10 => Ok(()),
             rows => Err(rows),
-        }
-    });
+        },
+    );
     assert_eq!(facts(&mut session), (20, 20));
 }
 

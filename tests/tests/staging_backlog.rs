@@ -72,12 +72,14 @@ fn whoever_keeps_moved_rows_is_named() {
          FROM staging_backlog WHERE door = 'fast'",
         reader.pid()
     );
-    eventually(SOON, "the reader is named, with what it keeps", || {
-        match session.rows(&named).swap_remove(0) {
+    eventually(
+        SOON,
+        "the reader is named, with what it keeps",
+        || match session.rows(&named).swap_remove(0) {
             row if row == ["t", "t", "t"] => Ok(()),
             _ => Err(session.rows("SELECT * FROM staging_backlog")),
-        }
-    });
+        },
+    );
     reader.exec("COMMIT");
     assert_eq!(
         session.rows("SELECT pinned_by, pinned_bytes FROM staging_backlog WHERE door = 'fast'"),
