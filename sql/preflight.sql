@@ -7,11 +7,13 @@ DECLARE
     -- Everything that this extension creates in its schema, members and data tables alike.
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
-        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'flush_state',
-        'flush_sentinel', 'flush_history', 'crash_history', 'worker_status', 'flush_stats', 'staging_backlog'];
+        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
+        'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
+        'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog'];
     functions CONSTANT text[] := ARRAY[
-        'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity', 'worker_status_rows',
-        'flush_stats_rows', 'staging_backlog_rows',
+        'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
+        'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows',
+        'retry_rejected', 'trim_rejected', 'rejected_summary_rows',
         'staging_refuses_change', 'attribute_keeps_identity'];
     taken text;
     public_may_create boolean;
@@ -46,7 +48,8 @@ BEGIN
         FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
         WHERE c.relnamespace = '@extschema@'::regnamespace
           AND c.relname = ANY (relations)
-          AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('worker_status', 'flush_stats', 'staging_backlog'))
+          AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p')
+                   AND c.relname NOT IN ('worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog'))
         UNION ALL
         SELECT 'function ' || p.oid::regprocedure
         FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner

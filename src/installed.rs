@@ -24,6 +24,7 @@ pub enum Table {
     Sentinel,
     FlushHistory,
     CrashHistory,
+    RejectedRemoved,
 }
 
 impl Table {
@@ -42,6 +43,7 @@ impl Table {
             Table::Sentinel => "flush_sentinel",
             Table::FlushHistory => "flush_history",
             Table::CrashHistory => "crash_history",
+            Table::RejectedRemoved => "rejected_removed",
         }
     }
 }

@@ -10,6 +10,7 @@ mod monitor;
 mod partition;
 mod pg;
 mod registry;
+mod rejected;
 mod setup;
 mod shmem;
 mod sql;

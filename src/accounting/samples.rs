@@ -46,7 +46,8 @@ impl Samples {
     };
 
     pub fn is_due(&self, now: i64) -> bool {
-        !(0..EVERY).contains(&(now - self.newest()))
+        let newest = self.newest();
+        newest == 0 || !(0..EVERY).contains(&(now - newest))
     }
 
     pub fn add(&mut self, sample: Sample) {

@@ -32,6 +32,8 @@ struct Pending {
     complete: Option<i64>,
     /// Flushes that were undone by a subtransaction.
     undone: u64,
+    /// The last flush of this process was undone.
+    failed: bool,
 }
 
 thread_local! {
@@ -67,12 +69,11 @@ pub fn counted(
     let mut counters = of(&flushed);
     if counters != Counters::NONE {
         counters.batches = 1;
-        counters.retries = u64::from(FAILED_BEFORE.get());
         counters.wal_bytes = activity::wal_bytes().saturating_sub(wal_before);
         time(&mut counters, began.elapsed());
     }
-    let complete =
-        !flushed.more && flushed.waiting == 0 && flushed.taken() < max_rows && xact::is_read_committed();
+    let nothing_left = !flushed.more && flushed.waiting == 0 && flushed.waiting_reason.is_none();
+    let complete = nothing_left && flushed.taken() < max_rows && xact::is_read_committed();
     end(began, wal_before, counters, complete.then_some(at));
     Ok(flushed)
 }
@@ -112,6 +113,7 @@ fn begin(source: Source) {
                 batches: Vec::new(),
                 complete: None,
                 undone: 0,
+                failed: FAILED_BEFORE.get(),
             });
         }
         if let Some(pending) = pending {
@@ -120,7 +122,7 @@ fn begin(source: Source) {
     });
 }
 
-fn end(began: Instant, wal_before: u64, counters: Counters, complete: Option<i64>) {
+fn end(began: Instant, wal_before: u64, mut counters: Counters, complete: Option<i64>) {
     PENDING.with_borrow_mut(|pending| {
         let Some(pending) = pending else { return };
         let Some(part) = pending.running.take() else {
@@ -128,6 +130,7 @@ fn end(began: Instant, wal_before: u64, counters: Counters, complete: Option<i64
         };
         pending.complete = complete.or(pending.complete);
         if counters != Counters::NONE {
+            counters.retries = u64::from(std::mem::take(&mut pending.failed));
             pending.batches.push(Batch {
                 part,
                 began,
@@ -175,6 +178,7 @@ impl Pending {
         }
         if undone > 0 {
             self.complete = None;
+            self.failed = true;
             self.undone += undone as u64;
         }
     }
@@ -197,9 +201,11 @@ impl Pending {
             Fate::Prepared => {}
             _ => sum.errors += self.batches.len() as u64 + u64::from(self.running.is_some()),
         }
-        if sum.errors > 0 || sum.batches > 0 {
-            FAILED_BEFORE.set(sum.errors > 0);
-        }
+        let failed = match fate {
+            Fate::Committed => self.failed,
+            _ => self.failed || sum.errors > 0,
+        };
+        FAILED_BEFORE.set(failed);
         let now = process::now();
         shmem::account(|account| {
             match fate {

@@ -11,10 +11,9 @@ pub mod databases;
 pub mod detoast;
 pub mod extension_script;
 pub mod fate;
+pub mod fault;
 pub mod handover;
 pub mod heap_page;
-// Not shown anywhere yet; staging_backlog will.
-#[allow(dead_code)]
 pub mod holders;
 pub mod horizon;
 pub mod identity;
@@ -33,6 +32,7 @@ pub mod server;
 pub mod settings;
 pub mod signals;
 pub mod slots;
+pub mod sqlstate;
 pub mod timeout;
 pub mod toplevel;
 pub mod utility_hook;

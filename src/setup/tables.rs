@@ -226,4 +226,17 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("kind", "text"),
         ],
     },
+    DataTable {
+        table: Table::RejectedRemoved,
+        create: include_str!("../../sql/setup/rejected_removed.sql"),
+        guards: &[],
+        columns: &[
+            ("day", "date"),
+            ("cause", "text"),
+            ("rows", "bigint"),
+            ("bytes", "bigint"),
+            ("partitions", "bigint"),
+            ("last_at", "timestamp with time zone"),
+        ],
+    },
 ];

@@ -7,7 +7,9 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::course::Course;
 use super::flush::{Flushed, flush, is_empty};
+use super::standstill;
 use crate::accounting::minutes::Source;
 use crate::accounting::{pause, session, tally};
 use crate::error::Error;
@@ -45,27 +47,37 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
     check_snapshot(&installed)?;
     shmem::notice_if_unseen(process::my_database());
 
+    standstill::forget();
     let started_at = process::now();
-    let flushed = match pause::holds(&installed)? {
+    if let Some(paused) = pause::holds(&installed)? {
         // No error: whoever calls this by a schedule should not fail for it.
-        Some(paused) => Flushed {
+        let flushed = Flushed {
             waiting_reason: Some(paused),
             ..Flushed::default()
-        },
-        None => {
-            session::before_flush(&installed)?;
-            let flushed = flush_batches(&installed, max_rows.unwrap_or(i64::MAX))?;
-            session::after_flush(&installed, &flushed)?;
-            flushed
-        }
-    };
+        };
+        return Ok(remember(started_at, flushed));
+    }
+    session::before_flush(&installed)?;
+    let mut course = Course::default();
+    let flushed = flush_batches(&installed, max_rows.unwrap_or(i64::MAX), &mut course)?;
+    if flushed.taken() == 0
+        && let Some(obstacle) = course.obstacle()
+    {
+        return Err(obstacle.as_error().into());
+    }
+    session::after_flush(&installed, &flushed)?;
+    Ok(remember(started_at, flushed))
+}
+
+/// For last_flush(); the rows that reached facts.
+fn remember(started_at: i64, flushed: Flushed) -> i64 {
     let rows = flushed.stored;
     LAST.set(Some(Last {
         started_at,
         duration_us: process::now() - started_at,
         flushed,
     }));
-    Ok(rows)
+    rows
 }
 
 /// A snapshot that serves the whole transaction may be too old to find in staging what it should.
@@ -76,18 +88,33 @@ fn check_snapshot(installed: &Installed) -> Result<(), Error> {
 }
 
 /// In batches, so that memory stays bounded however much is waiting, each with a snapshot of its own.
-fn flush_batches(installed: &Installed, limit: i64) -> Result<Flushed, Error> {
+fn flush_batches(installed: &Installed, limit: i64, course: &mut Course) -> Result<Flushed, Error> {
     let mut total = Flushed::default();
     loop {
         let batch = guc::flush_batch_rows().min(limit.saturating_sub(total.taken()));
-        let flushed = tally::counted(Source::Sql, batch, || {
-            xact::with_snapshot(|| flush(installed, batch))
-        })?;
+        let flushed = flush_batch(installed, batch, course)?;
         let more = flushed.more;
         total.add(flushed);
         if !more || total.taken() >= limit {
             return Ok(total);
         }
+    }
+}
+
+/// The fast way in a subtransaction: the transaction is the caller's, and has to go on when something is in the way.
+fn flush_batch(installed: &Installed, rows: i64, course: &mut Course) -> Result<Flushed, Error> {
+    let run = |course: &mut Course| {
+        tally::counted(Source::Sql, rows, || {
+            xact::with_snapshot(|| flush(installed, rows, course))
+        })
+    };
+    if course.is_careful() {
+        return run(course);
+    }
+    match xact::subtransaction(|| run(course)) {
+        Ok(flushed) => Ok(flushed),
+        Err(failure) if course.stumbled(&failure.sqlstate) => run(course),
+        Err(failure) => Err(failure.into()),
     }
 }
 
@@ -110,11 +137,13 @@ fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
     xact::check_writable()?;
     let installed = Installed::require()?;
     check_snapshot(&installed)?;
+    standstill::forget();
     let start = Instant::now();
+    let mut course = Course::default();
     loop {
         let paused = pause::holds(&installed)?;
         if paused.is_none() {
-            flush_batches(&installed, i64::MAX)?;
+            flush_batches(&installed, i64::MAX, &mut course)?;
         }
         let empty = xact::with_snapshot(|| {
             DOORS
