@@ -13,7 +13,7 @@ use super::detoast;
 use super::heap_page::{Page, place};
 use super::horizon::precedes;
 use super::layout;
-use super::page_plan::{self, Found, Plan, Rooms};
+use super::page_plan::{self, Found, Plan, Rooms, Work};
 use super::relation::Relation;
 use super::verdicts::Verdicts;
 use crate::staging::batch::Batch;
@@ -94,21 +94,27 @@ impl Staging {
 
     /// Whether there may be rows to take for the active snapshot, or moved ones to clear away. Ends at the first; rows that
     /// stay cost it far less than they cost the executor.
-    pub fn has_work(&self) -> bool {
+    pub fn work(&self) -> Work {
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let mut verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
-        self.blocks_in_order().any(|block| {
+        let mut found = Work::None;
+        for block in self.blocks_in_order() {
             pgrx::check_for_interrupts!();
             let buffer = self.pin(block);
             // SAFETY: pinned just now; both are given back.
-            unsafe {
+            let here = unsafe {
                 pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
                 let page = Page::new(pg_sys::BufferGetPage(buffer));
-                let found = page_plan::has_work(&mut verdicts, (buffer, page, block), self.rooms);
+                let work = page_plan::work(&mut verdicts, (buffer, page, block), self.rooms);
                 pg_sys::UnlockReleaseBuffer(buffer);
-                found
+                work
+            };
+            found = found.max(here);
+            if found == Work::Now {
+                break;
             }
-        })
+        }
+        found
     }
 
     /// Every page once, from where the last batch of this process stopped: the pages before hold what it took, and to look

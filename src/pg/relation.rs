@@ -1,8 +1,21 @@
 //! Open relations, and what can be asked of them.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
+
+/// A relation by its name, None when there is none.
+pub fn oid_of(schema: &str, name: &str) -> Option<pg_sys::Oid> {
+    let (schema, name) = (CString::new(schema).ok()?, CString::new(name).ok()?);
+    // SAFETY: catalog lookups inside a transaction, with valid C strings.
+    let oid = unsafe {
+        match pg_sys::get_namespace_oid(schema.as_ptr(), true) {
+            pg_sys::InvalidOid => pg_sys::InvalidOid,
+            schema => pg_sys::get_relname_relid(name.as_ptr(), schema),
+        }
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
 
 /// An open relation. Its lock stays to the end of the transaction.
 pub struct Relation {

@@ -7,6 +7,7 @@ use crate::guc;
 use crate::installed::{DOORS, Installed, Table};
 use crate::partition::create::{Parent, ensure_ahead, ensure_at};
 use crate::pg::claim::Staging;
+use crate::pg::page_plan::Work;
 use crate::pg::partitions::{self, EPOCH_2000, Partition};
 use crate::pg::{process, settings, xact};
 use crate::sql::{read, value};
@@ -32,6 +33,8 @@ pub struct Flushed {
     pub partitions_created: usize,
     /// Stopped because it had enough: there may be more to take.
     pub more: bool,
+    /// There is something to do even if nobody stages anything.
+    pub unfinished: bool,
 }
 
 impl Flushed {
@@ -48,6 +51,7 @@ impl Flushed {
         self.waiting = later.waiting;
         self.waiting_reason = later.waiting_reason;
         self.more = later.more;
+        self.unfinished |= later.unfinished;
     }
 }
 
@@ -56,7 +60,9 @@ pub fn flush(installed: &Installed, max_rows: i64) -> Result<Flushed, Error> {
     let mut total = Flushed::default();
     for door in DOORS {
         let left = max_rows - total.taken();
-        if left <= 0 || has_nothing_to_take(installed, door)? {
+        let work = look(installed, door)?;
+        total.unfinished |= work != Work::None;
+        if left <= 0 || work != Work::Now {
             continue;
         }
         let before = (total.waiting, total.waiting_reason.take(), total.more);
@@ -70,10 +76,11 @@ pub fn flush(installed: &Installed, max_rows: i64) -> Result<Flushed, Error> {
 }
 
 /// The cheap answer that an idle flusher needs: reads, takes no transaction id, writes nothing.
-fn has_nothing_to_take(installed: &Installed, door: Table) -> Result<bool, Error> {
+fn look(installed: &Installed, door: Table) -> Result<Work, Error> {
     match Staging::open(installed.require_table(door)?) {
-        Some(direct) => xact::with_snapshot(|| Ok(!direct.has_work())),
-        None => is_empty(installed, door),
+        Some(direct) => xact::with_snapshot(|| Ok(direct.work())),
+        None if is_empty(installed, door)? => Ok(Work::None),
+        None => Ok(Work::Now),
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Report {
     pub again: bool,
     /// Why something that waits could not be done.
     pub waiting: Option<String>,
+    /// There is nothing to do until some transaction has written something and ended.
+    pub idle: bool,
 }
 
 /// What a run works on.
@@ -88,6 +90,7 @@ fn flush_once(context: &Context) -> Result<Report, Error> {
     let flushed = flush(context.installed, guc::flush_batch_rows())?;
     Ok(Report {
         again: flushed.more,
+        idle: !flushed.unfinished,
         waiting: flushed
             .waiting_reason
             .map(|reason| format!("{} rows wait: {reason}", flushed.waiting)),
