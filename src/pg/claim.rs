@@ -100,7 +100,7 @@ impl Staging {
         let mut found = Work::None;
         for block in self.blocks_in_order() {
             pgrx::check_for_interrupts!();
-            let buffer = self.pin(block);
+            let buffer = self.relation.pin(block);
             // SAFETY: pinned just now; both are given back.
             let here = unsafe {
                 pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
@@ -128,19 +128,6 @@ impl Staging {
 
     fn stop_at(&self, block: u32) {
         STOPPED_AT.with_borrow_mut(|stopped| stopped.insert(self.relation.oid(), block));
-    }
-
-    fn pin(&self, block: u32) -> pg_sys::Buffer {
-        // SAFETY: the page exists: staging never shrinks while somebody holds this lock.
-        unsafe {
-            pg_sys::ReadBufferExtended(
-                self.relation.as_ptr(),
-                pg_sys::ForkNumber::MAIN_FORKNUM,
-                block,
-                pg_sys::ReadBufferMode::RBM_NORMAL,
-                std::ptr::null_mut(),
-            )
-        }
     }
 
     /// Takes the rows that the active snapshot sees and that have a place to go to, until the batch is full.
@@ -213,7 +200,7 @@ impl Claim<'_> {
     fn visit(&mut self, block: u32) {
         // Nothing is allocated for rows under the lock.
         self.batch.reserve(PAGE_ROWS, pg_sys::BLCKSZ as usize);
-        let buffer = self.staging.pin(block);
+        let buffer = self.staging.relation.pin(block);
         let page = self.lock_and_look(buffer, block);
         let space = self.change(buffer, block, page);
         // SAFETY: locked above; the pin stays for the rows that the server has to delete.

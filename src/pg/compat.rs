@@ -211,3 +211,23 @@ pub fn completed_transactions() -> u64 {
     // SAFETY: a counter that is read in one piece.
     unsafe { (&raw const (*variables).xactCompletionCount).read_volatile() }
 }
+
+/// Has all processes forget what they know of the file of a relation, at once.
+///
+/// # Safety
+/// The relation must be open.
+pub unsafe fn forget_file(relation: pg_sys::Relation) {
+    // SAFETY: promised by the caller; it is no temporary relation.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        pg_sys::CacheInvalidateSmgr(pg_sys::RelFileNodeBackend {
+            node: (*relation).rd_node,
+            backend: (*relation).rd_backend,
+        });
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::CacheInvalidateSmgr(pg_sys::RelFileLocatorBackend {
+            locator: (*relation).rd_locator,
+            backend: (*relation).rd_backend,
+        });
+    }
+}

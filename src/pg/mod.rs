@@ -31,6 +31,7 @@ pub mod relation;
 pub mod settings;
 pub mod signals;
 pub mod slots;
+pub mod tail;
 pub mod timeout;
 pub mod toplevel;
 pub mod utility_hook;

@@ -30,6 +30,13 @@ impl Relation {
         Relation { pointer }
     }
 
+    /// Opens what this transaction has locked already.
+    pub fn open_locked(oid: pg_sys::Oid) -> Relation {
+        // SAFETY: raises an error if there is no such relation.
+        let pointer = unsafe { pg_sys::table_open(oid, pg_sys::NoLock as i32) };
+        Relation { pointer }
+    }
+
     /// The name of a relation, for messages.
     pub fn name_of(oid: pg_sys::Oid) -> String {
         // SAFETY: a catalog lookup; None for a relation that is not there. The copy is freed with its context.
@@ -121,6 +128,20 @@ impl Relation {
                 let fires = (*trigger).tgtype as u16 & events as u16 != 0;
                 fires && except.is_none_or(|name| CStr::from_ptr((*trigger).tgname) != name)
             })
+        }
+    }
+
+    /// Pins a page, which must be there: a table never shrinks while somebody has a lock on it.
+    pub fn pin(&self, block: u32) -> pg_sys::Buffer {
+        // SAFETY: open; raises an error if there is no such page.
+        unsafe {
+            pg_sys::ReadBufferExtended(
+                self.pointer,
+                pg_sys::ForkNumber::MAIN_FORKNUM,
+                block,
+                pg_sys::ReadBufferMode::RBM_NORMAL,
+                std::ptr::null_mut(),
+            )
         }
     }
 
