@@ -21,6 +21,7 @@ enum PartitionInterval {
 static BACKGROUND_WORKERS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
 static FLUSH_BATCH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+static FLUSH_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(64);
 static FLUSH_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(1);
 static SHUTDOWN_FLUSH: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static PARTITION_INTERVAL: GucSetting<PartitionInterval> =
@@ -52,6 +53,11 @@ pub fn flush_interval() -> Duration {
 /// 100,000 rows: cost per row hardly falls beyond it, while the memory of a batch and the work lost to a cancel grow.
 pub fn flush_batch_rows() -> i64 {
     i64::from(FLUSH_BATCH_ROWS.get())
+}
+
+/// 64 MB: a batch of 100,000 plain readings fits in with room to spare; large texts make smaller batches.
+pub fn flush_memory() -> usize {
+    usize::try_from(FLUSH_MEMORY.get()).unwrap_or(1) << 20
 }
 
 /// One: keeps up with 100,000 readings a second; each further one costs a worker slot.
@@ -135,6 +141,14 @@ pub fn register() {
             &FLUSH_BATCH_ROWS,
             (1000, 10_000_000),
             GucFlags::default(),
+        ),
+        (
+            c"pg_telemetry.flush_memory",
+            c"Memory that one batch of a flush may take.",
+            c"The batch ends with the row by which it is reached, however large that is.",
+            &FLUSH_MEMORY,
+            (1, 4096),
+            GucFlags::UNIT_MB,
         ),
         (
             c"pg_telemetry.flush_workers",

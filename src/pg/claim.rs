@@ -15,6 +15,7 @@ use super::horizon::precedes;
 use super::layout;
 use super::page_plan::{self, Found, Plan, Rooms, Work};
 use super::relation::Relation;
+use super::settings;
 use super::verdicts::Verdicts;
 use crate::staging::batch::Batch;
 
@@ -52,11 +53,10 @@ impl Staging {
     pub fn open(oid: pg_sys::Oid) -> Option<Staging> {
         let relation = Relation::open_to_write(oid);
         // SAFETY: flags of this process.
-        let (serializable, logical, verified) = unsafe {
+        let (serializable, verified) = unsafe {
             let verified = pg_sys::wal_consistency_checking_string;
             (
                 pg_sys::XactIsoLevel >= pg_sys::XACT_SERIALIZABLE as i32,
-                pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32,
                 !verified.is_null() && *verified != 0,
             )
         };
@@ -74,7 +74,7 @@ impl Staging {
         // Replay that is verified compares whole pages, hint bits included, unless the record is one of the heap's own.
         let marking = if relation.is_unlogged() {
             Marking::Bulk
-        } else if logical || verified {
+        } else if settings::writes_logical_wal() || verified {
             Marking::Single
         } else {
             Marking::BulkLogged

@@ -17,6 +17,13 @@ pub fn oid_of(schema: &str, name: &str) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
+/// Raises the server's error where DELETE would, because nobody who gets the deletions could tell which rows are meant.
+pub fn check_replica_identity(table: pg_sys::Oid) {
+    let relation = Relation::open_to_write(table);
+    // SAFETY: open.
+    unsafe { pg_sys::CheckCmdReplicaIdentity(relation.as_ptr(), pg_sys::CmdType::CMD_DELETE) }
+}
+
 /// An open relation. Its lock stays to the end of the transaction.
 pub struct Relation {
     pointer: pg_sys::Relation,

@@ -9,7 +9,8 @@ use crate::partition::create::{Parent, ensure_ahead, ensure_at};
 use crate::pg::claim::Staging;
 use crate::pg::page_plan::Work;
 use crate::pg::partitions::{self, EPOCH_2000, Partition};
-use crate::pg::{process, settings, xact};
+use crate::pg::xact::Failure;
+use crate::pg::{process, relation, settings, xact};
 use crate::sql::{read, value};
 
 use super::batch::Batch;
@@ -20,9 +21,6 @@ use super::store;
 
 /// Partitions that one flush makes for rows that have none; further ones wait for the next.
 pub const PARTITIONS_PER_FLUSH: usize = 100;
-
-/// Bytes of rows that one batch holds in memory, one row more or less.
-const BATCH_BYTES: usize = 64 << 20;
 
 #[derive(Debug, Default, Clone)]
 pub struct Flushed {
@@ -92,6 +90,12 @@ pub fn is_empty(installed: &Installed, door: Table) -> Result<bool, Error> {
 }
 
 fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flushed, Error> {
+    if let Err(failure) = may_delete(installed, door)? {
+        return Ok(Flushed {
+            waiting_reason: Some(format!("{} ({})", failure.message, failure.sqlstate)),
+            ..Flushed::default()
+        });
+    }
     ensure_ahead(installed, Parent::Rejected)?;
     if door == Table::Ingest {
         // The rows go for good from a table that a crash empties; their facts must not be lost in the same crash.
@@ -127,6 +131,19 @@ fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flush
     Ok(flushed)
 }
 
+/// A table that publishes its deletions without saying which rows are meant lets nobody delete. That is no reason for the
+/// other door to stand still.
+fn may_delete(installed: &Installed, door: Table) -> Result<Result<(), Failure>, Error> {
+    if !settings::writes_logical_wal() {
+        return Ok(Ok(()));
+    }
+    let staging = installed.require_table(door)?;
+    Ok(xact::subtransaction(|| {
+        relation::check_replica_identity(staging);
+        Ok(())
+    }))
+}
+
 /// What one move of rows works on.
 pub struct Move<'a> {
     pub installed: &'a Installed,
@@ -152,7 +169,7 @@ fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flush
         .map(|partition| (partition.from, partition.until))
         .collect();
     let most_rows = usize::try_from(max_rows).unwrap_or(usize::MAX);
-    let mut batch = Batch::new(Router::new(periods, accepted()), most_rows, BATCH_BYTES);
+    let mut batch = Batch::new(Router::new(periods, accepted()), most_rows, guc::flush_memory());
 
     let direct = Staging::open(staging);
     // What was done before in this transaction counts too: rows staged, rows taken.

@@ -91,9 +91,10 @@ fn flush_once(context: &Context) -> Result<Report, Error> {
     Ok(Report {
         again: flushed.more,
         idle: !flushed.unfinished,
-        waiting: flushed
-            .waiting_reason
-            .map(|reason| format!("{} rows wait: {reason}", flushed.waiting)),
+        waiting: flushed.waiting_reason.map(|reason| match flushed.waiting {
+            0 => reason,
+            rows => format!("{rows} rows wait: {reason}"),
+        }),
     })
 }
 
