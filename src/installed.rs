@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use pgrx::spi::{quote_identifier, quote_qualified_identifier};
 
 use crate::error::Error;
-use crate::pg::{lock, relation};
+use crate::pg::catalog;
 use crate::version;
 
 /// The data tables.
@@ -20,6 +20,9 @@ pub enum Table {
     Projection,
     Heartbeat,
     Retention,
+    RejectedRemoved,
+    Requests,
+    RequestsVolatile,
 }
 
 impl Table {
@@ -34,6 +37,9 @@ impl Table {
             Table::Projection => "entity_jsonb",
             Table::Heartbeat => "replication_heartbeat",
             Table::Retention => "retention_policies",
+            Table::RejectedRemoved => "rejected_removed",
+            Table::Requests => "ingest_requests",
+            Table::RequestsVolatile => "ingest_requests_volatile",
         }
     }
 }
@@ -51,10 +57,10 @@ pub struct Installed {
 impl Installed {
     /// None when the extension is not there. Needs a transaction.
     pub fn find() -> Result<Option<Installed>, Error> {
-        Ok(lock::entry().map(|entry| Installed {
-            extension: entry.oid,
-            schema: entry.schema,
-            version: entry.version,
+        Ok(catalog::extension(c"pg_telemetry").map(|found| Installed {
+            extension: found.oid,
+            schema: found.schema,
+            version: found.version,
         }))
     }
 
@@ -80,7 +86,7 @@ impl Installed {
 
     /// None when it is not there.
     pub fn table_oid(&self, table: Table) -> Result<Option<pg_sys::Oid>, Error> {
-        Ok(relation::oid_of(&self.schema, table.name()))
+        Ok(catalog::relation(&self.schema, table.name()))
     }
 
     pub fn require_table(&self, table: Table) -> Result<pg_sys::Oid, Error> {

@@ -10,6 +10,7 @@ use pgrx::pg_sys::TransactionId;
 
 use super::conflict;
 use super::detoast;
+use super::fault;
 use super::heap_page::{Page, place};
 use super::horizon::precedes;
 use super::layout;
@@ -136,6 +137,9 @@ impl Staging {
         if blocks == 0 {
             return;
         }
+        if self.marking == Marking::Single {
+            self.relation.check_replica_identity();
+        }
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
         let mut claim = Claim {
@@ -216,10 +220,11 @@ impl Claim<'_> {
             self.delete_one(buffer, block, self.plan.single[index]);
         }
         for time in &self.plan.waiting {
-            self.batch.waiting.add(*time);
+            self.batch.leave(*time, 1);
         }
         // SAFETY: pinned above.
         unsafe { pg_sys::ReleaseBuffer(buffer) };
+        fault::point("page_claimed");
     }
 
     /// Locks the page and makes the plan.

@@ -17,14 +17,15 @@ pub struct Partition {
 }
 
 /// The partitions in order. Open ends are the ends of time; partitions being detached are left out. Empty when the table is
-/// not partitioned; one for all times, the table itself, when it is in a way that only the server understands. Takes an ACCESS SHARE lock to the end of the transaction.
+/// not partitioned; one for all times, the table itself, when it is in a way that only the server understands. Nothing stays
+/// locked: what is read here is looked at again by whoever acts on it, and a lock to the end of a flush would keep old
+/// partitions from ever being detached.
 pub fn periods(parent: pg_sys::Oid) -> Vec<Period> {
     let since_1970 = |time: i64| match time {
         i64::MIN | i64::MAX => time,
         _ => time.saturating_add(EPOCH_2000),
     };
-    let found = partitions(parent, pg_sys::AccessShareLock, None);
-    found
+    to_read(parent)
         .into_iter()
         .map(|partition| Period {
             start: since_1970(partition.from),
@@ -33,13 +34,23 @@ pub fn periods(parent: pg_sys::Oid) -> Vec<Period> {
         .collect()
 }
 
+/// The partitions in order, nothing locked.
+pub fn to_read(parent: pg_sys::Oid) -> Vec<Partition> {
+    partitions(parent, pg_sys::AccessShareLock, pg_sys::AccessShareLock, None)
+}
+
 /// The same, with the lock of somebody who will write into them: as long as it is held none of them is detached.
 pub fn to_write(parent: pg_sys::Oid) -> Vec<Partition> {
-    partitions(parent, pg_sys::RowExclusiveLock, Some(INGESTED_AT as i16 + 1))
+    partitions(
+        parent,
+        pg_sys::RowExclusiveLock,
+        pg_sys::NoLock,
+        Some(INGESTED_AT as i16 + 1),
+    )
 }
 
 /// `only`: the column that it must be partitioned by.
-fn partitions(parent: pg_sys::Oid, lock: u32, only: Option<i16>) -> Vec<Partition> {
+fn partitions(parent: pg_sys::Oid, lock: u32, unlock: u32, only: Option<i16>) -> Vec<Partition> {
     // SAFETY: the relation stays open and locked while its partition descriptor is read; the arrays have the lengths that
     // the descriptor says: `ndatums` bounds of one key each, and one index more, saying which partition ends there.
     unsafe {
@@ -71,7 +82,7 @@ fn partitions(parent: pg_sys::Oid, lock: u32, only: Option<i16>) -> Vec<Partitio
                 }
             }
         }
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        pg_sys::table_close(relation, unlock as i32);
         found
     }
 }

@@ -1,27 +1,21 @@
 //! Open relations, and what can be asked of them.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-/// A relation by its name, None when there is none.
-pub fn oid_of(schema: &str, name: &str) -> Option<pg_sys::Oid> {
-    let (schema, name) = (CString::new(schema).ok()?, CString::new(name).ok()?);
-    // SAFETY: catalog lookups inside a transaction, with valid C strings.
-    let oid = unsafe {
-        match pg_sys::get_namespace_oid(schema.as_ptr(), true) {
-            pg_sys::InvalidOid => pg_sys::InvalidOid,
-            schema => pg_sys::get_relname_relid(name.as_ptr(), schema),
+/// The name of a relation, or its number if it is gone.
+pub fn name_of(oid: pg_sys::Oid) -> String {
+    // SAFETY: a catalog lookup inside a transaction; the name is a copy that is ours.
+    unsafe {
+        let name = pg_sys::get_rel_name(oid);
+        if name.is_null() {
+            return oid.to_u32().to_string();
         }
-    };
-    (oid != pg_sys::InvalidOid).then_some(oid)
-}
-
-/// Raises the server's error where DELETE would, because nobody who gets the deletions could tell which rows are meant.
-pub fn check_replica_identity(table: pg_sys::Oid) {
-    let relation = Relation::open_to_write(table);
-    // SAFETY: open.
-    unsafe { pg_sys::CheckCmdReplicaIdentity(relation.as_ptr(), pg_sys::CmdType::CMD_DELETE) }
+        let copy = CStr::from_ptr(name).to_string_lossy().into_owned();
+        pg_sys::pfree(name.cast());
+        copy
+    }
 }
 
 /// An open relation. Its lock stays to the end of the transaction.
@@ -44,16 +38,11 @@ impl Relation {
         Relation { pointer }
     }
 
-    /// The name of a relation, for messages.
-    pub fn name_of(oid: pg_sys::Oid) -> String {
-        // SAFETY: a catalog lookup; None for a relation that is not there. The copy is freed with its context.
-        unsafe {
-            let name = pg_sys::get_rel_name(oid);
-            match name.is_null() {
-                true => oid.to_u32().to_string(),
-                false => CStr::from_ptr(name).to_string_lossy().into_owned(),
-            }
-        }
+    /// As a query does, which nothing but ACCESS EXCLUSIVE stops.
+    pub fn open_to_read(oid: pg_sys::Oid) -> Relation {
+        // SAFETY: as above.
+        let pointer = unsafe { pg_sys::table_open(oid, pg_sys::AccessShareLock as i32) };
+        Relation { pointer }
     }
 
     pub fn as_ptr(&self) -> pg_sys::Relation {
@@ -138,6 +127,12 @@ impl Relation {
         }
     }
 
+    /// Raises the server's error where DELETE would, because nobody who gets the deletions could tell which rows are meant.
+    pub fn check_replica_identity(&self) {
+        // SAFETY: open.
+        unsafe { pg_sys::CheckCmdReplicaIdentity(self.pointer, pg_sys::CmdType::CMD_DELETE) }
+    }
+
     /// Pins a page, which must be there: a table never shrinks while somebody has a lock on it.
     pub fn pin(&self, block: u32) -> pg_sys::Buffer {
         // SAFETY: open; raises an error if there is no such page.
@@ -155,6 +150,27 @@ impl Relation {
     pub fn blocks(&self) -> u32 {
         // SAFETY: open, with storage.
         unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.pointer, pg_sys::ForkNumber::MAIN_FORKNUM) }
+    }
+}
+
+/// Whether a table has pages, as far as that can be said at once: not of one that somebody has locked.
+pub fn is_seen_to_have_pages(oid: pg_sys::Oid) -> bool {
+    const LOCK: i32 = pg_sys::AccessShareLock as i32;
+    // SAFETY: locked before it is opened; whoever is not a table with storage is not asked for its size.
+    unsafe {
+        if !pg_sys::ConditionalLockRelationOid(oid, LOCK) {
+            return false;
+        }
+        let relation = pg_sys::try_relation_open(oid, pg_sys::NoLock as i32);
+        if relation.is_null() {
+            pg_sys::UnlockRelationOid(oid, LOCK);
+            return false;
+        }
+        let stored = (*(*relation).rd_rel).relkind == pg_sys::RELKIND_RELATION as i8;
+        let has_pages =
+            stored && pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) > 0;
+        pg_sys::relation_close(relation, LOCK);
+        has_pages
     }
 }
 
