@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 
+use crate::ingest::Fault;
 use crate::pg::xact::Failure;
 use crate::rejected::filter;
 
@@ -59,6 +60,8 @@ pub enum Error {
     UnreadableRow(String),
     #[error("snapshot too old to look at {0}")]
     SnapshotTooOld(String),
+    #[error(transparent)]
+    Ingest(#[from] Fault),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
     /// Something that the server raised, caught and to be raised again.
@@ -88,6 +91,7 @@ impl Error {
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
+            Error::Ingest(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
             Error::Raised(failure) => failure.code,
         }
@@ -105,6 +109,7 @@ impl Error {
                 "Rows that were moved after the snapshot was taken may be cleared away from staging already."
                     .into(),
             ),
+            Error::Ingest(fault) => fault.detail(),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
@@ -135,6 +140,7 @@ impl Error {
                 Some("Register the attribute under another name for the new type.".into())
             }
             Error::Paused(_) => Some("SELECT resume();".into()),
+            Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::SnapshotTooOld(_) => Some(

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 mod accounting;
 mod error;
 mod guc;
+mod ingest;
 mod installed;
 mod monitor;
 mod partition;

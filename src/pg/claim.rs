@@ -14,8 +14,9 @@ use super::fault;
 use super::heap_page::{Page, place};
 use super::horizon::precedes;
 use super::layout;
-use super::page_plan::{self, Found, Plan, Rooms};
+use super::page_plan::{self, Found, Plan, Rooms, Work};
 use super::relation::Relation;
+use super::settings;
 use super::verdicts::Verdicts;
 use crate::staging::batch::Batch;
 
@@ -53,11 +54,10 @@ impl Staging {
     pub fn open(oid: pg_sys::Oid) -> Option<Staging> {
         let relation = Relation::open_to_write(oid);
         // SAFETY: flags of this process.
-        let (serializable, logical, verified) = unsafe {
+        let (serializable, verified) = unsafe {
             let verified = pg_sys::wal_consistency_checking_string;
             (
                 pg_sys::XactIsoLevel >= pg_sys::XACT_SERIALIZABLE as i32,
-                pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32,
                 !verified.is_null() && *verified != 0,
             )
         };
@@ -75,7 +75,7 @@ impl Staging {
         // Replay that is verified compares whole pages, hint bits included, unless the record is one of the heap's own.
         let marking = if relation.is_unlogged() {
             Marking::Bulk
-        } else if logical || verified {
+        } else if settings::writes_logical_wal() || verified {
             Marking::Single
         } else {
             Marking::BulkLogged
@@ -95,21 +95,27 @@ impl Staging {
 
     /// Whether there may be rows to take for the active snapshot, or moved ones to clear away. Ends at the first; rows that
     /// stay cost it far less than they cost the executor.
-    pub fn has_work(&self) -> bool {
+    pub fn work(&self) -> Work {
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let mut verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
-        self.blocks_in_order().any(|block| {
+        let mut found = Work::None;
+        for block in self.blocks_in_order() {
             pgrx::check_for_interrupts!();
-            let buffer = self.pin(block);
+            let buffer = self.relation.pin(block);
             // SAFETY: pinned just now; both are given back.
-            unsafe {
+            let here = unsafe {
                 pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
                 let page = Page::new(pg_sys::BufferGetPage(buffer));
-                let found = page_plan::has_work(&mut verdicts, (buffer, page, block), self.rooms);
+                let work = page_plan::work(&mut verdicts, (buffer, page, block), self.rooms);
                 pg_sys::UnlockReleaseBuffer(buffer);
-                found
+                work
+            };
+            found = found.max(here);
+            if found == Work::Now {
+                break;
             }
-        })
+        }
+        found
     }
 
     /// Every page once, from where the last batch of this process stopped: the pages before hold what it took, and to look
@@ -125,24 +131,14 @@ impl Staging {
         STOPPED_AT.with_borrow_mut(|stopped| stopped.insert(self.relation.oid(), block));
     }
 
-    fn pin(&self, block: u32) -> pg_sys::Buffer {
-        // SAFETY: the page exists: staging never shrinks while somebody holds this lock.
-        unsafe {
-            pg_sys::ReadBufferExtended(
-                self.relation.as_ptr(),
-                pg_sys::ForkNumber::MAIN_FORKNUM,
-                block,
-                pg_sys::ReadBufferMode::RBM_NORMAL,
-                std::ptr::null_mut(),
-            )
-        }
-    }
-
     /// Takes the rows that the active snapshot sees and that have a place to go to, until the batch is full.
     pub fn claim(&self, batch: &mut Batch) {
         let blocks = self.relation.blocks();
         if blocks == 0 {
             return;
+        }
+        if self.marking == Marking::Single {
+            self.relation.check_replica_identity();
         }
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
@@ -208,7 +204,7 @@ impl Claim<'_> {
     fn visit(&mut self, block: u32) {
         // Nothing is allocated for rows under the lock.
         self.batch.reserve(PAGE_ROWS, pg_sys::BLCKSZ as usize);
-        let buffer = self.staging.pin(block);
+        let buffer = self.staging.relation.pin(block);
         let page = self.lock_and_look(buffer, block);
         let space = self.change(buffer, block, page);
         // SAFETY: locked above; the pin stays for the rows that the server has to delete.

@@ -199,3 +199,35 @@ pub unsafe fn register_wal_data(bytes: &[u8]) {
         pg_sys::XLogRegisterData(bytes.as_ptr().cast(), length);
     }
 }
+
+/// Transactions with an id that have ended since the server started.
+pub fn completed_transactions() -> u64 {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    // SAFETY: shared memory that exists in every server process.
+    let variables = unsafe { pg_sys::ShmemVariableCache };
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    // SAFETY: as above.
+    let variables = unsafe { pg_sys::TransamVariables };
+    // SAFETY: a counter that is read in one piece.
+    unsafe { (&raw const (*variables).xactCompletionCount).read_volatile() }
+}
+
+/// Has all processes forget what they know of the file of a relation, at once.
+///
+/// # Safety
+/// The relation must be open.
+pub unsafe fn forget_file(relation: pg_sys::Relation) {
+    // SAFETY: promised by the caller; it is no temporary relation.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        pg_sys::CacheInvalidateSmgr(pg_sys::RelFileNodeBackend {
+            node: (*relation).rd_node,
+            backend: (*relation).rd_backend,
+        });
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::CacheInvalidateSmgr(pg_sys::RelFileLocatorBackend {
+            locator: (*relation).rd_locator,
+            backend: (*relation).rd_backend,
+        });
+    }
+}

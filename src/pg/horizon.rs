@@ -10,7 +10,7 @@ use pgrx::pg_sys::TransactionId;
 
 use super::compat;
 use super::past::{self, Past};
-use super::relation::Relation;
+use super::relation;
 use crate::error::Error;
 use crate::guc;
 
@@ -308,7 +308,7 @@ pub fn check_snapshot(table: pg_sys::Oid) -> Result<(), Error> {
     let xmin = unsafe { (*pg_sys::GetTransactionSnapshot()).xmin };
     let imported = past::before(grace).is_some_and(|past| past.is_younger_than(xmin));
     if old || imported {
-        return Err(Error::SnapshotTooOld(Relation::name_of(table)));
+        return Err(Error::SnapshotTooOld(relation::name_of(table)));
     }
     Ok(())
 }

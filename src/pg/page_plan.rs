@@ -134,10 +134,20 @@ impl Plan {
     }
 }
 
-/// Whether there is anything to do on a page: rows that could be taken, or room to be made. `rooms` says which.
-pub fn has_work(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32), rooms: Rooms) -> bool {
+/// What there is to do on a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Work {
+    /// Nothing, until somebody commits something.
+    None,
+    /// Moved rows wait for somebody who may look for them.
+    Later,
+    /// Rows that could be taken, or room that can be made.
+    Now,
+}
+
+pub fn work(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32), rooms: Rooms) -> Work {
     let page = at.1;
-    let (mut dead, mut kept) = (false, false);
+    let (mut dead, mut kept, mut waits) = (false, false, false);
     for number in 1..=page.items() {
         let item = page.item(number);
         match item.state {
@@ -145,16 +155,18 @@ pub fn has_work(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32), rooms:
             State::Dead => dead = true,
             State::Redirect => kept = true,
             State::Normal => match kind(verdicts, at, number, item) {
-                Kind::Plain | Kind::Single => return true,
+                Kind::Plain | Kind::Single => return Work::Now,
                 Kind::Dead => dead = true,
-                Kind::Leave | Kind::Leftover => kept = true,
+                Kind::Leave => kept = true,
+                Kind::Leftover => waits = true,
             },
         }
     }
     match rooms {
-        Rooms::Any => dead,
-        Rooms::WholePages => dead && !kept,
-        Rooms::None => false,
+        Rooms::Any if dead => Work::Now,
+        Rooms::WholePages if dead && !kept && !waits => Work::Now,
+        _ if waits => Work::Later,
+        _ => Work::None,
     }
 }
 

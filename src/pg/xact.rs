@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use super::sqlstate::{self, Listener};
-use super::timeout;
+use super::{compat, timeout};
 use crate::error::Error;
 
 /// What went wrong in a transaction that was rolled back.
@@ -190,6 +190,11 @@ pub fn is_read_committed() -> bool {
 pub fn has_id() -> bool {
     // SAFETY: reads a variable of this process.
     unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID }
+}
+
+/// How many transactions that wrote something have ended so far. As long as it stays the same, nothing new can be seen.
+pub fn completed() -> u64 {
+    compat::completed_transactions()
 }
 
 /// What this transaction has done up to here becomes visible to what it does from here on.

@@ -78,6 +78,14 @@ const READING: &[(&str, &str)] = &[
     ("value_text", "text"),
 ];
 
+const REQUEST: &[(&str, &str)] = &[
+    ("tenant_id", "bigint"),
+    ("request_id", "uuid"),
+    ("requested_at", "timestamp with time zone"),
+    ("fingerprint", "bigint"),
+    ("readings", "integer"),
+];
+
 pub const DATA_TABLES: &[DataTable] = &[
     DataTable {
         table: Table::Attributes,
@@ -175,6 +183,18 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("written_at", "timestamp with time zone"),
             ("wal_position", "pg_lsn"),
         ],
+    },
+    DataTable {
+        table: Table::Requests,
+        create: include_str!("../../sql/setup/ingest_requests.sql"),
+        guards: &[],
+        columns: REQUEST,
+    },
+    DataTable {
+        table: Table::RequestsVolatile,
+        create: include_str!("../../sql/setup/ingest_requests_volatile.sql"),
+        guards: &[],
+        columns: REQUEST,
     },
     DataTable {
         table: Table::Retention,

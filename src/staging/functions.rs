@@ -14,6 +14,7 @@ use crate::accounting::minutes::Source;
 use crate::accounting::{pause, session, tally};
 use crate::error::Error;
 use crate::guc;
+use crate::ingest::ledger;
 use crate::installed::{DOORS, Installed};
 use crate::pg::horizon;
 use crate::pg::{identity, process, signals, xact};
@@ -64,6 +65,10 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
         && let Some(obstacle) = course.obstacle()
     {
         return Err(obstacle.as_error().into());
+    }
+    if !shmem::is_available() {
+        // There is no keeper. What cannot be done now is done by a later call.
+        let _ = xact::subtransaction(|| ledger::remove_expired(&installed));
     }
     session::after_flush(&installed, &flushed)?;
     Ok(remember(started_at, flushed))

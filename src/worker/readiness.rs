@@ -21,10 +21,12 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              ('entity_jsonb', 'entity_jsonb_pkey', 'constraint'),
              ('replication_heartbeat', 'replication_heartbeat_pkey', 'constraint'),
              ('retention_policies', 'retention_policies_pkey', 'constraint'),
-             ('flush_state', 'flush_state_pkey', 'constraint, if there'),
-             ('flush_sentinel', 'flush_sentinel_pkey', 'constraint, if there'),
-             ('flush_history', 'flush_history_pkey', 'constraint, if there'),
-             ('crash_history', 'crash_history_pkey', 'constraint, if there'),
+             ('flush_state', 'flush_state_pkey', 'key'),
+             ('flush_sentinel', 'flush_sentinel_pkey', 'key'),
+             ('flush_history', 'flush_history_pkey', 'key'),
+             ('crash_history', 'crash_history_pkey', 'key'),
+             ('ingest_requests', 'ingest_requests_pkey', 'key'),
+             ('ingest_requests_volatile', 'ingest_requests_volatile_pkey', 'key'),
              ('entity_values_ts', '', 'table'),
              ('entity_values_rejected', '', 'table')),
          present AS (
@@ -32,13 +34,13 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE n.nspname = $1 AND c.relkind IN ('r', 'p')),
          missing AS (
-             SELECT split_part(w.kind, ',', 1) || ' ' || coalesce(nullif(w.part, '') || ' on ', '') || w.relation AS what
+             SELECT w.kind || ' ' || coalesce(nullif(w.part, '') || ' on ', '') || w.relation AS what
              FROM wanted w LEFT JOIN present p ON p.relname = w.relation
              WHERE NOT CASE w.kind
                  WHEN 'constraint' THEN
                      EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = p.oid AND c.conname = w.part)
-                 -- Tables that version 0.1.0 did not have: without them the rest works.
-                 WHEN 'constraint, if there' THEN
+                 -- Of a table that older versions do not have.
+                 WHEN 'key' THEN
                      p.oid IS NULL OR EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = p.oid AND c.conname = w.part)
                  WHEN 'trigger' THEN
                      EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = p.oid AND t.tgname = w.part)

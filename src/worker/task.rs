@@ -21,6 +21,8 @@ pub struct Report {
     pub again: bool,
     /// Why something that waits could not be done.
     pub waiting: Option<String>,
+    /// There is nothing to do until some transaction has written something and ended.
+    pub idle: bool,
     pub hindrance: Option<Hindrance>,
 }
 
@@ -96,6 +98,13 @@ const KEEPER: &[Task] = &[
             run: maintenance::trim_rejected,
         },
     },
+    Task {
+        name: "forget_requests",
+        work: Work::Periodic {
+            every: || Duration::from_secs(60),
+            run: maintenance::forget_requests,
+        },
+    },
 ];
 
 const JANITOR: &[Task] = &[
@@ -144,6 +153,7 @@ fn flush_once(context: &Context) -> Result<Report, Error> {
         });
         Ok(Report {
             again: flushed.more,
+            idle: !flushed.unfinished && hindrance.is_none(),
             waiting: flushed
                 .waiting_reason
                 .map(|reason| format!("{} rows wait: {reason}", flushed.waiting)),

@@ -48,6 +48,13 @@ const MATRIX: &[(&str, &[&str])] = &[
         &[WRITER, ADMIN],
     ),
     ("SELECT register_entity(1, 'robot')", &[WRITER, ADMIN]),
+    ("SELECT ingest(1, 1, '{}')", &[WRITER]),
+    ("SELECT ingest_external(1, 'robot', '{}')", &[WRITER]),
+    ("SELECT ingest_many(1, '[]')", &[WRITER]),
+    ("SELECT FROM ingest_requests", &[ADMIN]),
+    ("SELECT FROM ingest_requests_volatile", &[ADMIN]),
+    ("DELETE FROM ingest_requests", &[]),
+    ("INSERT INTO ingest_requests (tenant_id) VALUES (1)", &[]),
     ("SELECT setup()", &[]),
     ("SELECT FROM attributes", &[WRITER, READER, ADMIN]),
     (

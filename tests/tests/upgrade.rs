@@ -194,6 +194,9 @@ fn a_library_older_than_the_sql_is_refused_until_they_match() {
         "register_entity(1, 'new')",
         "retry_rejected()",
         "trim_rejected()",
+        "ingest(1, 1, '{}')",
+        "ingest_external(1, 'new', '{}')",
+        "ingest_many(1, '[]')",
     ] {
         let failure = session.fails_with("55000", &format!("SELECT {refused}"));
         assert!(
