@@ -48,6 +48,8 @@ pub enum Error {
     },
     #[error("\"{0}\" was not registered: a trigger or rule on the table suppressed it")]
     NotRegistered(String),
+    #[error("flushing is {0}")]
+    Paused(String),
     #[error("cannot write during recovery")]
     InRecovery,
     #[error("cannot run in a read-only transaction")]
@@ -56,6 +58,8 @@ pub enum Error {
     NoPeriod(i64),
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error("snapshot too old to look at {0}")]
+    SnapshotTooOld(String),
     #[error(transparent)]
     Ingest(#[from] Fault),
     #[error("internal query failed: {0}")]
@@ -69,7 +73,7 @@ impl Error {
     pub fn sqlstate(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Error::NotInstalled | Error::TableMissing(_) | Error::NotRegistered(_) => {
+            Error::NotInstalled | Error::TableMissing(_) | Error::NotRegistered(_) | Error::Paused(_) => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Error::LibraryTooOld { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -86,6 +90,7 @@ impl Error {
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
+            Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
             Error::Raised(failure) => failure.code,
@@ -100,6 +105,10 @@ impl Error {
             }
             Error::InvalidFilter(_) => Some(format!("Allowed keys: {}.", filter::KEYS)),
             Error::TypeClash { .. } => Some("The type of an attribute cannot change.".into()),
+            Error::SnapshotTooOld(_) => Some(
+                "Rows that were moved after the snapshot was taken may be cleared away from staging already."
+                    .into(),
+            ),
             Error::Ingest(fault) => fault.detail(),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
@@ -130,9 +139,13 @@ impl Error {
             Error::TypeClash { .. } => {
                 Some("Register the attribute under another name for the new type.".into())
             }
+            Error::Paused(_) => Some("SELECT resume();".into()),
             Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
+            Error::SnapshotTooOld(_) => Some(
+                "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
+            ),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
             Error::Raised(failure) => failure.hint.clone(),
             _ => None,

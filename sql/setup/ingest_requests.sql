@@ -11,6 +11,7 @@ CREATE TABLE @extschema@.ingest_requests (
 CREATE INDEX ingest_requests_requested_at_idx ON @extschema@.ingest_requests (requested_at);
 COMMENT ON TABLE @extschema@.ingest_requests IS
     'The requests that ingest() has done at the durable door, as long as pg_telemetry.request_window says';
+COMMENT ON INDEX @extschema@.ingest_requests_requested_at_idx IS 'for the keeper, which forgets the oldest';
 COMMENT ON COLUMN @extschema@.ingest_requests.tenant_id IS 'the tenant that the request is of';
 COMMENT ON COLUMN @extschema@.ingest_requests.request_id IS 'chosen by the caller';
 COMMENT ON COLUMN @extschema@.ingest_requests.requested_at IS 'when it was done';

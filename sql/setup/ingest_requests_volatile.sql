@@ -6,4 +6,5 @@ CREATE UNLOGGED TABLE @extschema@.ingest_requests_volatile (
 CREATE INDEX ingest_requests_volatile_requested_at_idx ON @extschema@.ingest_requests_volatile (requested_at);
 COMMENT ON TABLE @extschema@.ingest_requests_volatile IS
     'The requests that ingest() has done at the fast door, as long as pg_telemetry.request_window says; emptied by a crash';
+COMMENT ON INDEX @extschema@.ingest_requests_volatile_requested_at_idx IS 'for the keeper, which forgets the oldest';
 GRANT SELECT ON @extschema@.ingest_requests_volatile TO telemetry_admin;

@@ -97,8 +97,11 @@ pub fn forget() {
 }
 
 fn on_end(end: End) {
-    KEPT.with_borrow_mut(|kept| {
-        if kept.unsure {
+    KEPT.with(|kept| {
+        // In use only where the process ends in the middle of a call.
+        if let Ok(mut kept) = kept.try_borrow_mut()
+            && kept.unsure
+        {
             match end {
                 End::Committed => kept.unsure = false,
                 End::Undone => *kept = Kept::default(),

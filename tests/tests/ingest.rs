@@ -277,6 +277,30 @@ fn a_name_that_two_sessions_register_at_once_is_one_attribute() {
 }
 
 #[test]
+fn many_names_that_two_sessions_register_at_once_do_not_deadlock() {
+    let Ready {
+        database,
+        mut session,
+        ..
+    } = ready();
+    session.exec(AUTO);
+    // Both wait in the middle; in an order of its own each would hold what the other wants next.
+    session.exec(r#"BEGIN; SELECT ingest(1, 1, '{"name 250": 1}')"#);
+    let sessions = [1, 2].map(|entity| {
+        let names = "(SELECT jsonb_object_agg('name ' || n, n) FROM generate_series(1, 500) n)";
+        database.background_sql(format!("{AUTO}; SELECT ingest(1, {entity}, {names})"))
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(sessions.iter().all(|other| !other.is_finished()));
+    session.exec("COMMIT");
+    for session in sessions {
+        session.join().expect("no deadlock");
+    }
+    assert_eq!(session.number("SELECT stage_flush()"), 1001);
+    assert_eq!(session.number("SELECT count(*) FROM entity_values_rejected"), 0);
+}
+
+#[test]
 fn an_entity_is_registered_at_first_sight() {
     let Ready {
         database,

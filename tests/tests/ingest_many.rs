@@ -2,6 +2,7 @@
 
 use cluster_tests::readings::{DOORS, Ready, ready};
 use cluster_tests::{NULL, Session};
+use std::time::Duration;
 
 const GOOD: &str = r#"{"entity_id": 1, "readings": {"temperature": 21.5}}"#;
 
@@ -203,13 +204,15 @@ fn entities_that_several_batches_bring_at_once_do_not_deadlock() {
              FROM generate_series(1, 500) n))"
         )
     };
-    let sessions: Vec<_> = ["ASC", "DESC", "ASC", "DESC"]
-        .map(|order| database.background_sql(batch(order)))
-        .into_iter()
-        .collect();
+    // Both wait in the middle, where each would hold what the other wants next.
+    session.exec("BEGIN; SELECT register_entity(1, 'r250')");
+    let sessions = ["ASC", "DESC"].map(|order| database.background_sql(batch(order)));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(sessions.iter().all(|other| !other.is_finished()));
+    session.exec("COMMIT");
     for session in sessions {
         session.join().expect("no deadlock");
     }
     assert_eq!(session.number("SELECT count(*) FROM entities"), 500);
-    assert_eq!(session.number("SELECT stage_flush()"), 2000);
+    assert_eq!(session.number("SELECT stage_flush()"), 1000);
 }

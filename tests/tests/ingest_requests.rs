@@ -130,17 +130,19 @@ fn batches_that_share_requests_do_not_deadlock() {
     } = ready();
     let batch = |order: &str| {
         format!(
-            "SELECT ingest_many(1, (SELECT jsonb_agg(jsonb_build_object('entity_id', n, 'request_id', md5(n::text),
+            "SELECT ingest_many(1, (SELECT jsonb_agg(jsonb_build_object('entity_id', n, 'request_id', md5(n::text)::uuid,
                  'readings', '{{\"temperature\": 1}}'::jsonb) ORDER BY n {order}) FROM generate_series(1, 500) n))"
         )
     };
-    let sessions: Vec<_> = ["ASC", "DESC", "ASC", "DESC"]
-        .map(|order| {
-            let sql = batch(order);
-            database.background(move |session| session.number(&sql))
-        })
-        .into_iter()
-        .collect();
+    // All wait in the middle, where those of one order would hold what the others want next.
+    session.exec("BEGIN; SELECT ingest(1, 250, '{\"temperature\": 1}', request_id => md5('250')::uuid)");
+    let sessions = ["ASC", "DESC"].map(|order| {
+        let sql = batch(order);
+        database.background(move |session| session.number(&sql))
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(sessions.iter().all(|other| !other.is_finished()));
+    session.exec("COMMIT");
     for session in sessions {
         assert_eq!(session.join(), 500);
     }
