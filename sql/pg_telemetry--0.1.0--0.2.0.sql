@@ -10,5 +10,6 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) SECURITY INVOKER;
 ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
 -- include drain.sql
+-- include partitions.sql
 
 -- include finish.sql

@@ -1,4 +1,9 @@
-//! Partitions by time: which should exist (pure), and making them.
+//! Partitions by time: which should exist (pure), making them, and what becomes of them.
 
 pub mod bounds;
 pub mod create;
+mod functions;
+mod holders;
+mod plan;
+mod rotate;
+pub mod step;

@@ -36,8 +36,8 @@ thread_local! {
     static SWEEPS: RefCell<HashMap<u32, Sweep>> = RefCell::default();
 }
 
-/// Keeps partitions ready ahead of the current one.
-pub fn premake(context: &Context) -> Result<Report, Error> {
+/// Keeps partitions ready ahead of the current one, and fills gaps.
+pub fn rotate(context: &Context) -> Result<Report, Error> {
     // In the order of the flush, which locks the one before the other as well.
     for parent in [Parent::Rejected, Parent::Facts] {
         ensure_ahead(context.installed, parent)?;

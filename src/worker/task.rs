@@ -52,10 +52,10 @@ const FLUSHER: &[Task] = &[Task {
 
 const KEEPER: &[Task] = &[
     Task {
-        name: "premake",
+        name: "rotate",
         work: Work::Periodic {
             every: || Duration::from_secs(60),
-            run: maintenance::premake,
+            run: maintenance::rotate,
         },
     },
     Task {

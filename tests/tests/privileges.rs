@@ -49,6 +49,8 @@ const MATRIX: &[(&str, &[&str])] = &[
     ),
     ("SELECT register_entity(1, 'robot')", &[WRITER, ADMIN]),
     ("SELECT setup()", &[]),
+    ("SELECT partition_plan()", &[ADMIN, MONITOR]),
+    ("SELECT rotate_partitions()", &[ADMIN]),
     ("SELECT FROM attributes", &[WRITER, READER, ADMIN]),
     (
         "INSERT INTO attributes (tenant_id, name, value_type) VALUES (1, 'x', 'text')",

@@ -1,0 +1,23 @@
+-- Looking after partitions. All work as telemetry_owner, by src/pg/identity.rs.
+
+CREATE FUNCTION @extschema@.partition_plan(
+        OUT action text, OUT partition text, OUT starts_at timestamptz, OUT ends_at timestamptz, OUT reason text,
+        OUT statement text)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'partition_plan_wrapper';
+COMMENT ON FUNCTION @extschema@.partition_plan() IS
+    'What the next rotation of partitions would do, and why, without doing it; statement is for what has to be run by itself, outside of a transaction';
+REVOKE ALL ON FUNCTION @extschema@.partition_plan() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.partition_plan() TO telemetry_admin, pg_monitor;
+
+CREATE FUNCTION @extschema@.rotate_partitions(OUT action text, OUT partition text, OUT outcome text, OUT detail text)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'rotate_partitions_wrapper';
+COMMENT ON FUNCTION @extschema@.rotate_partitions() IS
+    'Does what partition_plan() shows, and says of each action what became of it: done, needless or failed, and why';
+REVOKE ALL ON FUNCTION @extschema@.rotate_partitions() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.rotate_partitions() TO telemetry_admin;
