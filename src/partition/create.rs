@@ -4,6 +4,7 @@
 use pgrx::spi::quote_literal;
 
 use super::bounds::{Micros, Missing, Period, missing, missing_at};
+use super::likeness::likeness;
 use super::step::Step;
 use crate::error::Error;
 use crate::guc;
@@ -121,10 +122,15 @@ fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), 
     let parent_name = installed.qualified(parent.table());
     let child = free_child(installed, parent, period)?;
     // No CHECK for ATTACH to go by: the table is empty, and one that stayed would take the flush off its direct way.
+    let likeness = likeness(installed.require_table(parent.table())?)?;
     run(&format!(
         "CREATE TABLE {child} (LIKE {parent_name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED
-             INCLUDING STORAGE INCLUDING COMPRESSION)"
+             INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING STATISTICS) {}",
+        likeness.options
     ))?;
+    if let Some(changes) = likeness.changes {
+        run(&format!("ALTER TABLE {child} {changes}"))?;
+    }
     run(&format!(
         "ALTER TABLE {parent_name} ATTACH PARTITION {child} FOR VALUES FROM ({}) TO ({})",
         quote_literal(start),

@@ -4,6 +4,7 @@ pub mod bounds;
 pub mod create;
 mod functions;
 mod holders;
+mod likeness;
 mod plan;
 mod rotate;
 pub mod step;
