@@ -21,3 +21,13 @@ COMMENT ON FUNCTION @extschema@.rotate_partitions() IS
     'Does what partition_plan() shows, and says of each action what became of it: done, needless or failed, and why';
 REVOKE ALL ON FUNCTION @extschema@.rotate_partitions() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.rotate_partitions() TO telemetry_admin;
+
+CREATE FUNCTION @extschema@.set_retention(keep interval, tenant_id bigint DEFAULT NULL)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'set_retention_wrapper';
+COMMENT ON FUNCTION @extschema@.set_retention(interval, bigint) IS
+    'How long readings are kept after they came in, of one tenant or of all that have no time of their own; NULL: for ever';
+REVOKE ALL ON FUNCTION @extschema@.set_retention(interval, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.set_retention(interval, bigint) TO telemetry_admin;

@@ -10,7 +10,7 @@ DECLARE
         'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'worker_status'];
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'register_attribute', 'register_entity', 'worker_status_rows',
-        'partition_plan', 'rotate_partitions',
+        'partition_plan', 'rotate_partitions', 'set_retention',
         'staging_refuses_change', 'attribute_keeps_identity'];
     taken text;
     public_may_create boolean;

@@ -48,6 +48,8 @@ pub enum Error {
     ReadOnly,
     #[error("time {0} cannot be put into a partition")]
     NoPeriod(i64),
+    #[error("{relation} cannot be detached: {holder} has held a lock on its parent for seconds")]
+    InTheWay { relation: String, holder: String },
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
     #[error("internal query failed: {0}")]
@@ -72,6 +74,7 @@ impl Error {
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
+            Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
         }
@@ -111,6 +114,7 @@ impl Error {
             }
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
+            Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
             _ => None,
         }

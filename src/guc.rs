@@ -15,6 +15,7 @@ static PARTITION_INTERVAL: GucSetting<Option<CString>> = GucSetting::<Option<CSt
 static PREMAKE: GucSetting<i32> = GucSetting::<i32>::new(4);
 static ACCEPT_PAST: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static ACCEPT_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static RETENTION_KEEPS_TABLES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static TASK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 /// Sixteen leaves: each stays small enough to vacuum quickly up to some hundred million entities. Read by the script that
@@ -73,6 +74,11 @@ pub fn accept_future_seconds() -> i64 {
     i64::from(ACCEPT_FUTURE.get())
 }
 
+/// Off: whoever sets a time after which readings may go wants their space back.
+pub fn retention_keeps_tables() -> bool {
+    RETENTION_KEEPS_TABLES.get()
+}
+
 /// 1 s: a worker's DDL gives up rather than let others queue behind it, and tries again later.
 pub fn lock_timeout() -> Duration {
     millis(LOCK_TIMEOUT.get())
@@ -93,6 +99,14 @@ pub fn register() {
         c"Runs the background workers.",
         c"Off stops every worker of pg_telemetry; SQL functions go on working.",
         &BACKGROUND_WORKERS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"pg_telemetry.retention_keeps_tables",
+        c"Only detaches partitions whose time is over, and does not drop them.",
+        c"They stay as tables of their own.",
+        &RETENTION_KEEPS_TABLES,
         GucContext::Sighup,
         GucFlags::default(),
     );

@@ -42,6 +42,15 @@ pub fn read<R>(
     })
 }
 
+/// Reads by a statement that is not worth keeping: it names a partition, say.
+pub fn read_once<R>(
+    text: &str,
+    arguments: Vec<Argument>,
+    rows: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    Spi::connect(|client| rows(client.select(text, None, &values(arguments))?))
+}
+
 /// Writes.
 pub fn write<R>(
     text: &str,

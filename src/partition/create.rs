@@ -5,6 +5,7 @@ use pgrx::spi::quote_literal;
 
 use super::bounds::{Micros, Missing, Period, missing, missing_at};
 use super::likeness::likeness;
+use super::retention::note_made_late;
 use super::step::Step;
 use crate::error::Error;
 use crate::guc;
@@ -135,7 +136,11 @@ fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), 
         "ALTER TABLE {parent_name} ATTACH PARTITION {child} FOR VALUES FROM ({}) TO ({})",
         quote_literal(start),
         quote_literal(end)
-    ))
+    ))?;
+    if parent == Parent::Facts && period.contains(now()) {
+        note_made_late(&child, now())?;
+    }
+    Ok(())
 }
 
 /// How a partition for this period would be called, qualified and quoted.

@@ -3,8 +3,10 @@
 pub mod bounds;
 pub mod create;
 mod functions;
-mod holders;
+pub mod holders;
 mod likeness;
-mod plan;
-mod rotate;
+pub mod plan;
+mod policy;
+pub mod retention;
+pub mod rotate;
 pub mod step;

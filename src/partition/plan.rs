@@ -2,18 +2,31 @@
 
 use super::bounds::{Micros, Period};
 use super::create::{Parent, free_child, missing_now, now};
+use super::retention::removals;
 use crate::error::Error;
 use crate::installed::Installed;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Create,
+    /// Take it out of facts.
+    Detach,
+    /// End a detachment that was interrupted.
+    Finish,
+    /// Drop what was taken out.
+    Drop,
+    /// Old enough to go, and kept.
+    Keep,
 }
 
 impl Action {
     pub fn name(self) -> &'static str {
         match self {
             Action::Create => "create",
+            Action::Detach => "detach",
+            Action::Finish => "finish detaching",
+            Action::Drop => "drop",
+            Action::Keep => "keep",
         }
     }
 }
@@ -22,6 +35,8 @@ impl Action {
 pub struct Planned {
     pub action: Action,
     pub parent: Parent,
+    /// None for one that is not there yet.
+    pub oid: Option<pgrx::pg_sys::Oid>,
     /// Qualified and quoted.
     pub partition: String,
     pub period: Period,
@@ -36,6 +51,7 @@ pub fn plan(installed: &Installed) -> Result<Vec<Planned>, Error> {
     for parent in [Parent::Rejected, Parent::Facts] {
         planned.extend(creations(installed, parent)?);
     }
+    planned.extend(removals(installed)?);
     Ok(planned)
 }
 
@@ -58,6 +74,7 @@ fn creations(installed: &Installed, parent: Parent) -> Result<Vec<Planned>, Erro
             Ok(Planned {
                 action: Action::Create,
                 parent,
+                oid: None,
                 partition: free_child(installed, parent, &period)?,
                 period,
                 reason: reason.to_owned(),

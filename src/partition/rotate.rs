@@ -3,17 +3,22 @@
 use super::create::create_if_missing;
 use super::holders::holders;
 use super::plan::{Action, Planned, plan};
+use super::retention::{drop_retired, mark, removals};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
-use crate::pg::settings;
 use crate::pg::xact::{self, Failure};
+use crate::pg::{process, settings};
+use crate::worker::maintenance::ask_janitor;
+use crate::worker::task::RETIRE;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Done,
     /// Somebody else did it meanwhile.
     Needless,
+    /// It has to be a statement of its own.
+    Left,
     Failed,
 }
 
@@ -22,6 +27,7 @@ impl Outcome {
         match self {
             Outcome::Done => "done",
             Outcome::Needless => "needless",
+            Outcome::Left => "left",
             Outcome::Failed => "failed",
         }
     }
@@ -39,8 +45,53 @@ pub struct Done {
 pub fn rotate(installed: &Installed) -> Result<Vec<Done>, Error> {
     plan(installed)?
         .iter()
-        .map(|planned| carry_out(installed, planned))
+        .filter(|planned| planned.action != Action::Keep)
+        .map(|planned| match &planned.statement {
+            Some(statement) => leave(installed, planned, statement),
+            None => carry_out(installed, planned),
+        })
         .collect()
+}
+
+/// A detachment that locks nobody out cannot be part of a transaction: the janitor does it, or a person.
+fn leave(installed: &Installed, planned: &Planned, statement: &str) -> Result<Done, Error> {
+    let mut done = Done {
+        action: planned.action,
+        partition: planned.partition.clone(),
+        outcome: Outcome::Left,
+        detail: Some("left to the janitor".to_owned()),
+    };
+    let asked = planned
+        .oid
+        .is_some_and(|oid| ask_janitor(process::my_database(), RETIRE, oid.to_u32()));
+    if !asked {
+        if planned.action == Action::Detach {
+            done = carry_out(installed, planned)?;
+        }
+        if done.outcome != Outcome::Failed {
+            done.outcome = Outcome::Left;
+            done.detail = Some(format!("run this by itself: {statement}"));
+        }
+    }
+    Ok(done)
+}
+
+/// Removals only, for the keeper, which makes partitions on its own; what failed, if anything did.
+pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
+    let mut failed = None;
+    for planned in removals(installed)? {
+        match (&planned.statement, planned.action) {
+            (Some(statement), _) => drop(leave(installed, &planned, statement)?),
+            (None, Action::Drop) => {
+                let done = carry_out(installed, &planned)?;
+                if done.outcome == Outcome::Failed {
+                    failed = failed.or(done.detail.map(|detail| format!("{}: {detail}", done.partition)));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(failed)
 }
 
 fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
@@ -49,6 +100,8 @@ fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
         Ok(xact::subtransaction(|| {
             xact::with_snapshot(|| match planned.action {
                 Action::Create => create_if_missing(installed, planned.parent, &planned.period),
+                Action::Detach => mark(planned).map(|()| true),
+                _ => drop_retired(installed, planned),
             })
         }))
     })?;

@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use super::board::Job;
 use super::task::{Context, Report, VACUUM_STAGING};
 use crate::error::Error;
+use crate::guc;
 use crate::installed::DOORS;
 use crate::partition::create::{Parent, ensure_ahead};
+use crate::partition::rotate::remove;
 use crate::shmem;
 use crate::sql::{argument, read, value};
 
@@ -36,13 +38,16 @@ thread_local! {
     static SWEEPS: RefCell<HashMap<u32, Sweep>> = RefCell::default();
 }
 
-/// Keeps partitions ready ahead of the current one, and fills gaps.
+/// Keeps partitions ready ahead of the current one, fills gaps, and has old ones removed.
 pub fn rotate(context: &Context) -> Result<Report, Error> {
     // In the order of the flush, which locks the one before the other as well.
     for parent in [Parent::Rejected, Parent::Facts] {
         ensure_ahead(context.installed, parent)?;
     }
-    Ok(Report::default())
+    Ok(Report {
+        waiting: remove(context.installed)?,
+        ..Report::default()
+    })
 }
 
 /// Asks the janitor to vacuum a staging table once enough moved rows lie in it, long before autovacuum would come round.
@@ -61,16 +66,20 @@ pub fn sweep_staging(context: &Context) -> Result<Report, Error> {
                 .or_default()
                 .wants_vacuum(dead.unwrap_or(0))
         }) {
-            let job = Job {
-                task: VACUUM_STAGING,
-                relation,
-            };
-            if shmem::change_database(context.database, |database| database.request(job)) == Some(true) {
-                shmem::wake_for_jobs(context.database);
-            }
+            ask_janitor(context.database, VACUUM_STAGING, relation);
         }
     }
     Ok(Report::default())
+}
+
+/// False when there is no janitor to ask: nothing is preloaded, or workers are turned off.
+pub fn ask_janitor(database: u32, task: u8, relation: u32) -> bool {
+    let job = Job { task, relation };
+    let requested = shmem::change_database(database, |database| database.request(job));
+    if requested == Some(true) {
+        shmem::wake_for_jobs(database);
+    }
+    requested.is_some() && guc::background_workers()
 }
 
 #[cfg(test)]

@@ -67,13 +67,20 @@ const KEEPER: &[Task] = &[
     },
 ];
 
-const JANITOR: &[Task] = &[Task {
-    name: "vacuum_staging",
-    work: Work::OnDemand(janitor::vacuum_staging_statement),
-}];
+const JANITOR: &[Task] = &[
+    Task {
+        name: "vacuum_staging",
+        work: Work::OnDemand(janitor::vacuum_staging_statement),
+    },
+    Task {
+        name: "retire_partition",
+        work: Work::OnDemand(janitor::retire_statement),
+    },
+];
 
-/// The place of `vacuum_staging` among the tasks of the janitor.
+/// Places among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;
+pub const RETIRE: u8 = 1;
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -101,5 +108,6 @@ mod tests {
     #[test]
     fn the_janitor_finds_its_task_by_its_place() {
         assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
+        assert_eq!(JANITOR[usize::from(RETIRE)].name, "retire_partition");
     }
 }
