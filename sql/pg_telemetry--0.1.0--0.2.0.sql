@@ -9,7 +9,10 @@ ALTER FUNCTION @extschema@.register_attribute(bigint, text, text, text, boolean)
 ALTER FUNCTION @extschema@.register_entity(bigint, text) SECURITY INVOKER;
 ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
+-- include ingest.sql
+
 -- include drain.sql
 -- include partitions.sql
+-- include rejected.sql
 
 -- include finish.sql

@@ -5,6 +5,10 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 
+use crate::ingest::Fault;
+use crate::pg::xact::Failure;
+use crate::rejected::filter;
+
 #[derive(Debug, Error)]
 pub enum Error {
     #[error("extension pg_telemetry is not installed in this database")]
@@ -31,6 +35,8 @@ pub enum Error {
     },
     #[error("invalid {argument}: {fault}")]
     InvalidText { argument: &'static str, fault: String },
+    #[error("invalid filter: {0}")]
+    InvalidFilter(String),
     #[error("\"{0}\" is not a value type")]
     UnknownValueType(String),
     #[error("attribute \"{name}\" of tenant {tenant_id} is registered as {registered}, not {wanted}")]
@@ -52,8 +58,13 @@ pub enum Error {
     InTheWay { relation: String, holder: String },
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error(transparent)]
+    Ingest(#[from] Fault),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
+    /// Something that the server raised, caught and to be raised again.
+    #[error("{}", .0.message)]
+    Raised(Box<Failure>),
 }
 
 impl Error {
@@ -70,31 +81,38 @@ impl Error {
             Error::OwnerIsSuperuser => ERRCODE_INVALID_ROLE_SPECIFICATION,
             Error::NullArgument { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Error::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-            Error::InvalidText { .. } | Error::UnknownValueType(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Error::InvalidText { .. } | Error::UnknownValueType(_) | Error::InvalidFilter(_) => {
+                ERRCODE_INVALID_PARAMETER_VALUE
+            }
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
+            Error::Ingest(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
+            Error::Raised(failure) => failure.code,
         }
     }
 
-    fn detail(&self) -> Option<String> {
+    pub fn detail(&self) -> Option<String> {
         match self {
             Error::OutOfRange { allowed, .. } => Some(format!("Allowed: {allowed}.")),
             Error::UnknownValueType(_) => {
                 Some("Types are: number, integer, boolean, timestamp, text, json.".into())
             }
+            Error::InvalidFilter(_) => Some(format!("Allowed keys: {}.", filter::KEYS)),
             Error::TypeClash { .. } => Some("The type of an attribute cannot change.".into()),
+            Error::Ingest(fault) => fault.detail(),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
+            Error::Raised(failure) => failure.detail.clone(),
             _ => None,
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Error::NotInstalled => Some("CREATE EXTENSION pg_telemetry;".into()),
             Error::LibraryTooOld { sql, .. } => Some(format!(
@@ -107,17 +125,28 @@ impl Error {
                 "ALTER TABLE … OWNER TO telemetry_owner if it is one of ours, or rename it; then call setup() again."
                     .into(),
             ),
+            Error::InvalidFilter(_) => Some(
+                "For example {\"tenant_id\": 1, \"sqlstate\": \"42704\", \"rejected_since\": \"2026-11-21 08:00+00\"}.".into(),
+            ),
             Error::RoleMissing(role) => Some(format!("CREATE ROLE {role} NOLOGIN;")),
             Error::OwnerIsSuperuser => Some("ALTER ROLE telemetry_owner NOSUPERUSER;".into()),
             Error::TypeClash { .. } => {
                 Some("Register the attribute under another name for the new type.".into())
             }
+            Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
+            Error::Raised(failure) => failure.hint.clone(),
             _ => None,
         }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Error::Raised(Box::new(failure))
     }
 }
 

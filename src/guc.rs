@@ -16,8 +16,15 @@ static PREMAKE: GucSetting<i32> = GucSetting::<i32>::new(4);
 static ACCEPT_PAST: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static ACCEPT_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static RETENTION_KEEPS_TABLES: GucSetting<bool> = GucSetting::<bool>::new(false);
+static ACCEPT_OBSERVED_PAST: GucSetting<i32> = GucSetting::<i32>::new(3650 * 24 * 3600);
+static ACCEPT_OBSERVED_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
+static REJECTED_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
+static REJECTED_KEEP: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static TASK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+static AUTO_REGISTER: GucSetting<bool> = GucSetting::<bool>::new(false);
+static REQUEST_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
+static MAX_VALUE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 /// Sixteen leaves: each stays small enough to vacuum quickly up to some hundred million entities. Read by the script that
 /// makes the table.
 static HOT_LEAVES: GucSetting<i32> = GucSetting::<i32>::new(16);
@@ -79,6 +86,33 @@ pub fn retention_keeps_tables() -> bool {
     RETENTION_KEEPS_TABLES.get()
 }
 
+/// Ten years: whatever a device had in its buffer comes back, and a clock that was never set (1970, 1980, 2000) or that went
+/// back by the 19.6 years of a GPS week counter is caught before its readings stretch the times of a partition. None: no bound.
+pub fn accept_observed_past_seconds() -> Option<i64> {
+    bound(ACCEPT_OBSERVED_PAST.get())
+}
+
+/// A day: local time sent as UTC is at most 14 hours ahead and is let pass; a clock that is years ahead is not. None: no
+/// bound.
+pub fn accept_observed_future_seconds() -> Option<i64> {
+    bound(ACCEPT_OBSERVED_FUTURE.get())
+}
+
+/// 1 GB: some five million rejected readings, enough to see what went wrong, and too little to fill a disk. None: no bound.
+pub fn rejected_max_bytes() -> Option<i64> {
+    bound(REJECTED_MAX_SIZE.get()).map(|megabytes| megabytes << 20)
+}
+
+/// 30 days: time enough to find the cause and put the readings back. None: they are kept for ever.
+pub fn rejected_keep_seconds() -> Option<i64> {
+    bound(REJECTED_KEEP.get())
+}
+
+/// -1 stands for no bound.
+fn bound(value: i32) -> Option<i64> {
+    (value >= 0).then_some(i64::from(value))
+}
+
 /// 1 s: a worker's DDL gives up rather than let others queue behind it, and tries again later.
 pub fn lock_timeout() -> Duration {
     millis(LOCK_TIMEOUT.get())
@@ -87,6 +121,23 @@ pub fn lock_timeout() -> Duration {
 /// A minute: a run of a task that takes longer is stuck; it is cancelled, recorded and tried again.
 pub fn task_timeout() -> Duration {
     millis(TASK_TIMEOUT.get())
+}
+
+/// Off: an attribute is there for good, with its type, and a name that was mistyped should be an error and not a new
+/// attribute. Only a superuser may set it, or who was granted it, since `ingest()` works with the rights of telemetry_owner;
+/// for a role or a database ALTER … SET will do.
+pub fn auto_register() -> bool {
+    AUTO_REGISTER.get()
+}
+
+/// A day: whoever repeats a call does it within minutes, and a gateway that was offline over night is still recognised.
+pub fn request_window_seconds() -> i64 {
+    i64::from(REQUEST_WINDOW.get())
+}
+
+/// 64 MB: no more than one batch of the flush holds, so that a single value cannot more than double it.
+pub fn max_value_size() -> usize {
+    usize::try_from(MAX_VALUE_SIZE.get()).unwrap_or(0) * 1024
 }
 
 fn millis(value: i32) -> Duration {
@@ -110,7 +161,31 @@ pub fn register() {
         GucContext::Sighup,
         GucFlags::default(),
     );
+    GucRegistry::define_bool_guc(
+        c"pg_telemetry.auto_register",
+        c"Registers attributes that are new to ingest() and its sisters.",
+        c"Off makes an unknown name an error.",
+        &AUTO_REGISTER,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     let whole_numbers = [
+        (
+            c"pg_telemetry.request_window",
+            c"How long a request_id is remembered.",
+            c"A repeat within it stages nothing.",
+            &REQUEST_WINDOW,
+            (60, 30 * 24 * 3600),
+            GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.max_value_size",
+            c"Largest text or JSON value of one reading.",
+            c"Larger ones go to entity_values_rejected, or are an error of ingest().",
+            &MAX_VALUE_SIZE,
+            (1, 255 * 1024),
+            GucFlags::UNIT_KB,
+        ),
         (
             c"pg_telemetry.flush_interval",
             c"Time between two flushes.",
@@ -168,6 +243,38 @@ pub fn register() {
             GucFlags::UNIT_S,
         ),
         (
+            c"pg_telemetry.accept_observed_past",
+            c"How far observed_at may lie before ingested_at for a reading to be stored; -1: no bound.",
+            c"Readings beyond it go to entity_values_rejected.",
+            &ACCEPT_OBSERVED_PAST,
+            (-1, i32::MAX),
+            GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.accept_observed_future",
+            c"How far observed_at may lie after ingested_at for a reading to be stored; -1: no bound.",
+            c"Readings beyond it go to entity_values_rejected.",
+            &ACCEPT_OBSERVED_FUTURE,
+            (-1, i32::MAX),
+            GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.rejected_max_size",
+            c"Size of entity_values_rejected beyond which its oldest rows are removed; -1: no bound.",
+            c"",
+            &REJECTED_MAX_SIZE,
+            (-1, i32::MAX),
+            GucFlags::UNIT_MB,
+        ),
+        (
+            c"pg_telemetry.rejected_keep",
+            c"How long rejected readings are kept; -1: for ever.",
+            c"Whole partitions are dropped, so they are kept for up to a day longer.",
+            &REJECTED_KEEP,
+            (-1, i32::MAX),
+            GucFlags::UNIT_S,
+        ),
+        (
             c"pg_telemetry.lock_timeout",
             c"Longest time that a worker waits for a lock.",
             c"",
@@ -210,5 +317,7 @@ pub fn register() {
         c"hour, day, week, month, or a number of minutes, hours or months that divides a day or a year. A change counts from the next free bound on.",
         &PARTITION_INTERVAL,
     );
+    #[cfg(feature = "fault-points")]
+    crate::pg::fault::register();
     crate::pg::settings::reserve_prefix(c"pg_telemetry");
 }

@@ -4,11 +4,13 @@ use pgrx::prelude::*;
 
 mod error;
 mod guc;
+mod ingest;
 mod installed;
 mod monitor;
 mod partition;
 mod pg;
 mod registry;
+mod rejected;
 mod setup;
 mod shmem;
 mod sql;

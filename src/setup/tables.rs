@@ -78,6 +78,14 @@ const READING: &[(&str, &str)] = &[
     ("value_text", "text"),
 ];
 
+const REQUEST: &[(&str, &str)] = &[
+    ("tenant_id", "bigint"),
+    ("request_id", "uuid"),
+    ("requested_at", "timestamp with time zone"),
+    ("fingerprint", "bigint"),
+    ("readings", "integer"),
+];
+
 pub const DATA_TABLES: &[DataTable] = &[
     DataTable {
         table: Table::Attributes,
@@ -177,6 +185,18 @@ pub const DATA_TABLES: &[DataTable] = &[
         ],
     },
     DataTable {
+        table: Table::Requests,
+        create: include_str!("../../sql/setup/ingest_requests.sql"),
+        guards: &[],
+        columns: REQUEST,
+    },
+    DataTable {
+        table: Table::RequestsVolatile,
+        create: include_str!("../../sql/setup/ingest_requests_volatile.sql"),
+        guards: &[],
+        columns: REQUEST,
+    },
+    DataTable {
         table: Table::Retention,
         create: include_str!("../../sql/setup/retention_policies.sql"),
         guards: &[],
@@ -184,6 +204,19 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("tenant_id", "bigint"),
             ("keep", "interval"),
             ("legal_hold", "boolean"),
+        ],
+    },
+    DataTable {
+        table: Table::RejectedRemoved,
+        create: include_str!("../../sql/setup/rejected_removed.sql"),
+        guards: &[],
+        columns: &[
+            ("day", "date"),
+            ("cause", "text"),
+            ("rows", "bigint"),
+            ("bytes", "bigint"),
+            ("partitions", "bigint"),
+            ("last_at", "timestamp with time zone"),
         ],
     },
 ];

@@ -11,6 +11,7 @@ use crate::partition::holders::holders;
 use crate::partition::plan::Action;
 use crate::partition::retention::{mark, removals};
 use crate::pg::signals;
+use crate::rejected::parts::parts;
 
 /// Whoever holds a lock on facts for longer may hold it for hours: a detachment would wait as long, half done.
 const LONG: Duration = Duration::from_secs(3);
@@ -31,6 +32,15 @@ pub fn vacuum_staging_statement(context: &Context, relation: u32) -> Result<Opti
         }
     }
     Ok(None)
+}
+
+/// What was deleted from the rejected readings of today makes room for the next ones. The file keeps its size: to give its end
+/// back would lock the flush out.
+pub fn vacuum_rejected_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
+    let part = parts(context.installed)?
+        .into_iter()
+        .find(|part| part.oid == relation);
+    Ok(part.map(|part| format!("VACUUM (SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}", part.name)))
 }
 
 /// Takes an old partition out of facts, or ends that. Planned anew: policies may have changed since the request.

@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::board::Job;
-use super::task::{Context, Report, VACUUM_STAGING};
+use super::task::{Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
 use crate::error::Error;
 use crate::guc;
+use crate::ingest::ledger;
 use crate::installed::DOORS;
 use crate::partition::create::{Parent, ensure_ahead};
 use crate::partition::rotate::remove;
+use crate::rejected::trim::trim;
 use crate::shmem;
 use crate::sql::{argument, read, value};
 
@@ -50,6 +52,15 @@ pub fn rotate(context: &Context) -> Result<Report, Error> {
     })
 }
 
+/// Forgets requests that are too old to be repeated.
+pub fn forget_requests(context: &Context) -> Result<Report, Error> {
+    let again = ledger::remove_expired(context.installed)?;
+    Ok(Report {
+        again,
+        ..Report::default()
+    })
+}
+
 /// Asks the janitor to vacuum a staging table once enough moved rows lie in it, long before autovacuum would come round.
 pub fn sweep_staging(context: &Context) -> Result<Report, Error> {
     for door in DOORS {
@@ -70,6 +81,19 @@ pub fn sweep_staging(context: &Context) -> Result<Report, Error> {
         }
     }
     Ok(Report::default())
+}
+
+/// Bounds what is kept of rejected readings.
+pub fn trim_rejected(context: &Context) -> Result<Report, Error> {
+    let trimmed = trim(context.installed)?;
+    if let Some(relation) = trimmed.to_vacuum {
+        ask_janitor(context.database, VACUUM_REJECTED, relation);
+    }
+    Ok(Report {
+        again: trimmed.more,
+        waiting: trimmed.waiting,
+        ..Report::default()
+    })
 }
 
 /// False when there is no janitor to ask: nothing is preloaded, or workers are turned off.

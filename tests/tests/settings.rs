@@ -11,8 +11,9 @@ const LOAD: &str = "LOAD 'pg_telemetry'";
 #[test]
 fn every_setting_takes_effect_at_reload() {
     let mut session = shared::database_with_workers().connect();
-    let others = session.column(&format!("SELECT name {OURS} AND context <> 'sighup'"));
-    assert_eq!(others, Vec::<String>::new());
+    let others = session.rows(&format!("SELECT name, context {OURS} AND context <> 'sighup'"));
+    // A superuser may set it for a session, a role or a database as well.
+    assert_eq!(others, [["pg_telemetry.auto_register", "superuser"]]);
 }
 
 #[test]
@@ -171,6 +172,36 @@ fn the_accepted_window_follows_the_settings() {
     assert_eq!(stored_at("-30 min"), 1);
     cluster.set_and_reload("pg_telemetry.accept_future", "1min");
     assert_eq!(stored_at("-30 min"), 0);
+}
+
+#[test]
+fn observed_at_may_be_so_far_from_ingested_at() {
+    let cluster = Cluster::builder().start();
+    let database = cluster.create_database("observed");
+    let mut session = database.install();
+    let id = attribute(&mut session, "temperature", "number");
+    let mut stored = |ingested_ago: &str, observed_ago: &str| {
+        session.exec(&format!(
+            "INSERT INTO entity_values_ingest (tenant_id, entity_id, ingested_at, observed_at, attribute_id, value_num)
+             VALUES (1, 1, now() - interval '{ingested_ago}', now() - interval '{observed_ago}', {id}, 0)"
+        ));
+        session.number("SELECT stage_flush()")
+    };
+    assert_eq!(stored("0 s", "3649 days"), 1);
+    assert_eq!(stored("0 s", "3651 days"), 0);
+    assert_eq!(stored("0 s", "-23 hours"), 1);
+    assert_eq!(stored("0 s", "-25 hours"), 0);
+    cluster.set_and_reload("pg_telemetry.accept_observed_past", "1h");
+    cluster.set_and_reload("pg_telemetry.accept_observed_future", "0");
+    // What counts is the distance between the two, not how long ago that was.
+    assert_eq!(stored("3 days", "3 days 30 min"), 1);
+    assert_eq!(stored("3 days", "3 days 2 hours"), 0);
+    assert_eq!(stored("3 days", "3 days"), 1);
+    assert_eq!(stored("3 days", "2 days"), 0);
+    cluster.set_and_reload("pg_telemetry.accept_observed_past", "-1");
+    cluster.set_and_reload("pg_telemetry.accept_observed_future", "-1");
+    assert_eq!(stored("0 s", "3000 years"), 1);
+    assert_eq!(stored("0 s", "-3000 years"), 1);
 }
 
 #[test]
