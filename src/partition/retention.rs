@@ -113,9 +113,16 @@ fn removal(
     })
 }
 
-/// None without the table of policies.
+/// None without the table of policies, and with the SQL objects of a version that said that nothing acts on them yet: a newer
+/// library alone must not begin to remove readings.
 fn policies(installed: &Installed) -> Result<Option<Policies>, Error> {
-    if installed.table_oid(Table::Retention)?.is_none() {
+    let announced: Option<bool> = read(
+        "SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                        WHERE n.nspname = $1 AND p.proname = 'set_retention')",
+        vec![argument(installed.schema.clone())],
+        value,
+    )?;
+    if announced != Some(true) || installed.table_oid(Table::Retention)?.is_none() {
         return Ok(None);
     }
     // In UTC, so that no change of clocks moves it. Longer than five thousand years is for ever.
