@@ -15,4 +15,13 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include partitions.sql
 -- include rejected.sql
 
+-- include pause.sql
+
+-- include flush_stats.sql
+
+-- include staging_backlog.sql
+
+COMMENT ON COLUMN @extschema@.worker_status.state IS
+    'running, sleeping, waiting, paused, backoff, on demand, stopped, standby, missing or not preloaded';
+
 -- include finish.sql

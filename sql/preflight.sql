@@ -8,9 +8,11 @@ DECLARE
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
         'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
-        'ingest_requests', 'ingest_requests_volatile', 'worker_status', 'rejected_summary'];
+        'ingest_requests', 'ingest_requests_volatile', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
+        'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog'];
     functions CONSTANT text[] := ARRAY[
-        'setup', 'stage_flush', 'last_flush', 'drain', 'register_attribute', 'register_entity', 'worker_status_rows',
+        'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
+        'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows',
         'partition_plan', 'rotate_partitions', 'set_retention',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',
         'staging_refuses_change', 'attribute_keeps_identity'];
@@ -47,7 +49,8 @@ BEGIN
         FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
         WHERE c.relnamespace = '@extschema@'::regnamespace
           AND c.relname = ANY (relations)
-          AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('worker_status', 'rejected_summary'))
+          AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p')
+                   AND c.relname NOT IN ('worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog'))
         UNION ALL
         SELECT 'function ' || p.oid::regprocedure
         FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner

@@ -48,6 +48,8 @@ pub enum Error {
     },
     #[error("\"{0}\" was not registered: a trigger or rule on the table suppressed it")]
     NotRegistered(String),
+    #[error("flushing is {0}")]
+    Paused(String),
     #[error("cannot write during recovery")]
     InRecovery,
     #[error("cannot run in a read-only transaction")]
@@ -58,6 +60,8 @@ pub enum Error {
     InTheWay { relation: String, holder: String },
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error("snapshot too old to look at {0}")]
+    SnapshotTooOld(String),
     #[error(transparent)]
     Ingest(#[from] Fault),
     #[error("internal query failed: {0}")]
@@ -71,7 +75,7 @@ impl Error {
     pub fn sqlstate(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Error::NotInstalled | Error::TableMissing(_) | Error::NotRegistered(_) => {
+            Error::NotInstalled | Error::TableMissing(_) | Error::NotRegistered(_) | Error::Paused(_) => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Error::LibraryTooOld { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -89,6 +93,7 @@ impl Error {
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
+            Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
             Error::Raised(failure) => failure.code,
@@ -103,6 +108,10 @@ impl Error {
             }
             Error::InvalidFilter(_) => Some(format!("Allowed keys: {}.", filter::KEYS)),
             Error::TypeClash { .. } => Some("The type of an attribute cannot change.".into()),
+            Error::SnapshotTooOld(_) => Some(
+                "Rows that were moved after the snapshot was taken may be cleared away from staging already."
+                    .into(),
+            ),
             Error::Ingest(fault) => fault.detail(),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
@@ -133,10 +142,14 @@ impl Error {
             Error::TypeClash { .. } => {
                 Some("Register the attribute under another name for the new type.".into())
             }
+            Error::Paused(_) => Some("SELECT resume();".into()),
             Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
+            Error::SnapshotTooOld(_) => Some(
+                "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
+            ),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
             Error::Raised(failure) => failure.hint.clone(),
             _ => None,

@@ -9,6 +9,7 @@ use crate::partition::step::Step;
 static BACKGROUND_WORKERS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
 static FLUSH_BATCH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+static FLUSH_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(64);
 static FLUSH_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(1);
 static SHUTDOWN_FLUSH: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static PARTITION_INTERVAL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"day"));
@@ -16,6 +17,7 @@ static PREMAKE: GucSetting<i32> = GucSetting::<i32>::new(4);
 static ACCEPT_PAST: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static ACCEPT_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static RETENTION_KEEPS_TABLES: GucSetting<bool> = GucSetting::<bool>::new(false);
+static RECLAIM_GRACE: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static ACCEPT_OBSERVED_PAST: GucSetting<i32> = GucSetting::<i32>::new(3650 * 24 * 3600);
 static ACCEPT_OBSERVED_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
 static REJECTED_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
@@ -46,6 +48,11 @@ pub fn flush_interval() -> Duration {
 /// 100,000 rows: cost per row hardly falls beyond it, while the memory of a batch and the work lost to a cancel grow.
 pub fn flush_batch_rows() -> i64 {
     i64::from(FLUSH_BATCH_ROWS.get())
+}
+
+/// 64 MB: a batch of 100,000 plain readings fits in with room to spare; large texts make smaller batches.
+pub fn flush_memory() -> usize {
+    usize::try_from(FLUSH_MEMORY.get()).unwrap_or(1) << 20
 }
 
 /// One: keeps up with 100,000 readings a second; each further one costs a worker slot.
@@ -84,6 +91,13 @@ pub fn accept_future_seconds() -> i64 {
 /// Off: whoever sets a time after which readings may go wants their space back.
 pub fn retention_keeps_tables() -> bool {
     RETENTION_KEEPS_TABLES.get()
+}
+
+/// 30 s: a session that means to read staging locks it within some milliseconds after its snapshot, pg_dump of many tables
+/// within seconds. More would only keep more moved rows while somebody's snapshot is young. None: every snapshot counts,
+/// however old.
+pub fn reclaim_grace() -> Option<Duration> {
+    u64::try_from(RECLAIM_GRACE.get()).ok().map(Duration::from_millis)
 }
 
 /// Ten years: whatever a device had in its buffer comes back, and a clock that was never set (1970, 1980, 2000) or that went
@@ -203,6 +217,14 @@ pub fn register() {
             GucFlags::default(),
         ),
         (
+            c"pg_telemetry.flush_memory",
+            c"Memory that one batch of a flush may take.",
+            c"The batch ends with the row by which it is reached, however large that is.",
+            &FLUSH_MEMORY,
+            (1, 4096),
+            GucFlags::UNIT_MB,
+        ),
+        (
             c"pg_telemetry.flush_workers",
             c"Flushers per database.",
             c"Each takes one of max_worker_processes.",
@@ -241,6 +263,14 @@ pub fn register() {
             &ACCEPT_FUTURE,
             (0, 366 * 24 * 3600),
             GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.reclaim_grace",
+            c"How long moved rows stay in staging for snapshots that have not looked at it yet.",
+            c"Older snapshots hold moved rows back only while their session has a lock on the staging table; -1: every snapshot does.",
+            &RECLAIM_GRACE,
+            (-1, 3_600_000),
+            GucFlags::UNIT_MS,
         ),
         (
             c"pg_telemetry.accept_observed_past",

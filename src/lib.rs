@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+mod accounting;
 mod error;
 mod guc;
 mod ingest;

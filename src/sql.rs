@@ -51,6 +51,11 @@ pub fn read_once<R>(
     Spi::connect(|client| rows(client.select(text, None, &values(arguments))?))
 }
 
+/// The same without arguments.
+pub fn look<R>(text: &str, rows: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>) -> Result<R, Error> {
+    read_once(text, vec![], rows)
+}
+
 /// Writes.
 pub fn write<R>(
     text: &str,

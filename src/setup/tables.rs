@@ -207,6 +207,46 @@ pub const DATA_TABLES: &[DataTable] = &[
         ],
     },
     DataTable {
+        table: Table::FlushState,
+        create: include_str!("../../sql/setup/flush_state.sql"),
+        guards: &[],
+        columns: &[
+            ("only_row", "boolean"),
+            ("epoch", "uuid"),
+            ("seen_at", "timestamp with time zone"),
+            ("rows_waiting", "bigint"),
+            ("paused_at", "timestamp with time zone"),
+        ],
+    },
+    DataTable {
+        table: Table::Sentinel,
+        create: include_str!("../../sql/setup/flush_sentinel.sql"),
+        guards: &[],
+        columns: &[("epoch", "uuid")],
+    },
+    DataTable {
+        table: Table::FlushHistory,
+        create: include_str!("../../sql/setup/flush_history.sql"),
+        guards: &[],
+        columns: &[
+            ("minute", "timestamp with time zone"),
+            ("source", "text"),
+            ("since", "timestamp with time zone"),
+            ("batches", "bigint"),
+            ("durations", "integer[]"),
+        ],
+    },
+    DataTable {
+        table: Table::CrashHistory,
+        create: include_str!("../../sql/setup/crash_history.sql"),
+        guards: &[],
+        columns: &[
+            ("epoch", "uuid"),
+            ("noticed_at", "timestamp with time zone"),
+            ("kind", "text"),
+        ],
+    },
+    DataTable {
         table: Table::RejectedRemoved,
         create: include_str!("../../sql/setup/rejected_removed.sql"),
         guards: &[],

@@ -9,6 +9,7 @@ use super::flush::{Flushed, Move, around};
 use super::judge::{self, Accepted, Fault, text_fault};
 use super::reading::{Reading, Tuple};
 use super::rejected::{self, Refused, Why};
+use crate::accounting::tally;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Table;
@@ -111,7 +112,10 @@ pub fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[R
                 leaf.insert(batch, of_leaf, &mut slots, &scratch);
                 stored += of_leaf.len() as i64;
             }
-            None => of_leaf.iter().for_each(|row| rest.add(batch.tuple(row), None)),
+            None => {
+                tally::stored_by_sql();
+                of_leaf.iter().for_each(|row| rest.add(batch.tuple(row), None));
+            }
         }
     }
     if !work.course.is_careful() {
