@@ -12,6 +12,7 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include ingest.sql
 
 -- include drain.sql
+-- include partitions.sql
 -- include rejected.sql
 
 -- include pause.sql

@@ -13,6 +13,7 @@ DECLARE
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
         'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows',
+        'partition_plan', 'rotate_partitions', 'set_retention',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',
         'staging_refuses_change', 'attribute_keeps_identity'];
     taken text;

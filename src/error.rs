@@ -56,6 +56,8 @@ pub enum Error {
     ReadOnly,
     #[error("time {0} cannot be put into a partition")]
     NoPeriod(i64),
+    #[error("{relation} cannot be detached: {holder} has held a lock on its parent for seconds")]
+    InTheWay { relation: String, holder: String },
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
     #[error("snapshot too old to look at {0}")]
@@ -89,6 +91,7 @@ impl Error {
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
+            Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
@@ -143,6 +146,7 @@ impl Error {
             Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
+            Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
             Error::SnapshotTooOld(_) => Some(
                 "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
             ),

@@ -71,10 +71,10 @@ const FLUSHER: &[Task] = &[Task {
 
 const KEEPER: &[Task] = &[
     Task {
-        name: "premake",
+        name: "rotate",
         work: Work::Periodic {
             every: || Duration::from_secs(60),
-            run: maintenance::premake,
+            run: maintenance::rotate,
         },
     },
     Task {
@@ -116,11 +116,16 @@ const JANITOR: &[Task] = &[
         name: "vacuum_rejected",
         work: Work::OnDemand(janitor::vacuum_rejected_statement),
     },
+    Task {
+        name: "retire_partition",
+        work: Work::OnDemand(janitor::retire_statement),
+    },
 ];
 
-/// The places of these among the tasks of the janitor.
+/// Places among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;
 pub const VACUUM_REJECTED: u8 = 1;
+pub const RETIRE: u8 = 2;
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -176,5 +181,6 @@ mod tests {
     fn the_janitor_finds_its_tasks_by_their_places() {
         assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
         assert_eq!(JANITOR[usize::from(VACUUM_REJECTED)].name, "vacuum_rejected");
+        assert_eq!(JANITOR[usize::from(RETIRE)].name, "retire_partition");
     }
 }

@@ -56,6 +56,9 @@ const MATRIX: &[(&str, &[&str])] = &[
     ("DELETE FROM ingest_requests", &[]),
     ("INSERT INTO ingest_requests (tenant_id) VALUES (1)", &[]),
     ("SELECT setup()", &[]),
+    ("SELECT partition_plan()", &[ADMIN, MONITOR]),
+    ("SELECT rotate_partitions()", &[ADMIN]),
+    ("SELECT set_retention('30 days')", &[ADMIN]),
     ("SELECT FROM attributes", &[WRITER, READER, ADMIN]),
     (
         "INSERT INTO attributes (tenant_id, name, value_type) VALUES (1, 'x', 'text')",
