@@ -10,5 +10,7 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) SECURITY INVOKER;
 ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
 -- include drain.sql
+-- include replication_heartbeat.sql
+-- include replication_freshness.sql
 
 -- include finish.sql

@@ -18,6 +18,21 @@ enum PartitionInterval {
     Month,
 }
 
+/// When the keeper writes the heartbeat.
+#[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heartbeat {
+    /// While there is a standby or a replication slot.
+    #[name = c"replicated"]
+    Replicated,
+    #[name = c"always"]
+    Always,
+    #[name = c"off"]
+    Off,
+}
+
+static HEARTBEAT: GucSetting<Heartbeat> = GucSetting::<Heartbeat>::new(Heartbeat::Replicated);
+static HEARTBEAT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static MAX_CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(500);
 static BACKGROUND_WORKERS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
 static FLUSH_BATCH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
@@ -96,6 +111,21 @@ pub fn lock_timeout() -> Duration {
 /// A minute: a run of a task that takes longer is stuck; it is cancelled, recorded and tried again.
 pub fn task_timeout() -> Duration {
     millis(TASK_TIMEOUT.get())
+}
+
+/// While somebody replicates: an idle server without a standby stays idle.
+pub fn heartbeat() -> Heartbeat {
+    HEARTBEAT.get()
+}
+
+/// 1 s: a lag is known to the second, for some 1.5 MB of WAL in an hour.
+pub fn heartbeat_interval() -> Duration {
+    millis(HEARTBEAT_INTERVAL.get())
+}
+
+/// 500 ms: well above what synchronised clocks differ by, and well below the smallest lag that anybody budgets.
+pub fn max_clock_skew() -> Duration {
+    millis(MAX_CLOCK_SKEW.get())
 }
 
 fn millis(value: i32) -> Duration {
@@ -185,6 +215,22 @@ pub fn register() {
             GucFlags::UNIT_MS,
         ),
         (
+            c"pg_telemetry.heartbeat_interval",
+            c"Time between two heartbeats.",
+            c"Standbys judge their lag by it, so it should be the same on all nodes.",
+            &HEARTBEAT_INTERVAL,
+            (100, 60_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
+            c"pg_telemetry.max_clock_skew",
+            c"By how much the clocks of two nodes may differ before no lag is believed.",
+            c"",
+            &MAX_CLOCK_SKEW,
+            (10, 3_600_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
             c"pg_telemetry.hot_leaves",
             c"Hash partitions of entity_jsonb, looked at when setup() creates it.",
             c"",
@@ -210,6 +256,14 @@ pub fn register() {
         c"Time that one partition of facts covers, in UTC.",
         c"A change counts from the next partition that is made.",
         &PARTITION_INTERVAL,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"pg_telemetry.heartbeat",
+        c"When the heartbeat is written that tells standbys how old their data are.",
+        c"replicated: while there is a standby or a replication slot.",
+        &HEARTBEAT,
         GucContext::Sighup,
         GucFlags::default(),
     );

@@ -22,6 +22,7 @@ pub mod page_plan;
 pub mod partitions;
 pub mod process;
 pub mod relation;
+pub mod replication;
 pub mod settings;
 pub mod signals;
 pub mod slots;

@@ -7,6 +7,7 @@ use super::{janitor, maintenance};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
+use crate::replication::heartbeat;
 use crate::staging::flush::flush;
 
 /// What a run that ended well says about itself.
@@ -51,6 +52,14 @@ const FLUSHER: &[Task] = &[Task {
 }];
 
 const KEEPER: &[Task] = &[
+    // First: the others may wait for a lock.
+    Task {
+        name: "heartbeat",
+        work: Work::Periodic {
+            every: guc::heartbeat_interval,
+            run: heartbeat::beat_if_wanted,
+        },
+    },
     Task {
         name: "premake",
         work: Work::Periodic {

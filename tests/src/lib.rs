@@ -6,6 +6,7 @@
 mod account;
 mod background;
 pub mod catalog;
+mod clock;
 mod cluster;
 mod cluster_dir;
 mod database;
@@ -14,6 +15,7 @@ pub mod integrity;
 mod log;
 mod process;
 pub mod project;
+mod proxy;
 mod psql;
 pub mod readings;
 pub mod scripts;
@@ -26,10 +28,12 @@ pub mod workers;
 mod writer;
 
 pub use background::{Background, SqlInBackground};
+pub use clock::Clock;
 pub use cluster::{Builder, Cluster, Stop};
 pub use database::Database;
 pub use installation::Installation;
 pub use log::LogMark;
+pub use proxy::Proxy;
 pub use psql::ToolOutput;
 pub use session::{Failure, NULL, Session};
 pub use wait::{SOON, eventually, within};

@@ -48,6 +48,8 @@ const MATRIX: &[(&str, &[&str])] = &[
         &[WRITER, ADMIN],
     ),
     ("SELECT register_entity(1, 'robot')", &[WRITER, ADMIN]),
+    ("SELECT freshness()", &[WRITER, READER, ADMIN, MONITOR]),
+    ("SELECT heartbeat()", &[WRITER, ADMIN]),
     ("SELECT setup()", &[]),
     ("SELECT FROM attributes", &[WRITER, READER, ADMIN]),
     (

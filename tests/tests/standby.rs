@@ -58,6 +58,7 @@ fn writes_are_refused_on_a_standby() {
             "SELECT stage_flush()",
             "SELECT stage_flush(0)",
             "SELECT setup()",
+            "SELECT heartbeat()",
             "SELECT register_attribute(1, 'new', 'number')",
             "SELECT register_entity(1, 'robot-2')",
             "INSERT INTO entity_values_ingest_durable (tenant_id) VALUES (1)",
