@@ -12,5 +12,7 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include drain.sql
 -- include replication_heartbeat.sql
 -- include replication_freshness.sql
+-- include replication_routing.sql
+-- include replication_tokens.sql
 
 -- include finish.sql

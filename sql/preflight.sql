@@ -7,9 +7,10 @@ DECLARE
     -- Everything that this extension creates in its schema, members and data tables alike.
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
-        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'worker_status'];
+        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'read_classes', 'worker_status'];
     functions CONSTANT text[] := ARRAY[
-        'setup', 'stage_flush', 'last_flush', 'drain', 'register_attribute', 'register_entity', 'worker_status_rows', 'heartbeat', 'freshness',
+        'setup', 'stage_flush', 'last_flush', 'drain', 'register_attribute', 'register_entity', 'worker_status_rows', 'heartbeat', 'freshness', 'can_serve',
+        'route_read', 'commit_token', 'token_reached', 'wait_for_token',
         'staging_refuses_change', 'attribute_keeps_identity'];
     taken text;
     public_may_create boolean;

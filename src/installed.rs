@@ -20,6 +20,7 @@ pub enum Table {
     Projection,
     Heartbeat,
     Retention,
+    ReadClasses,
 }
 
 impl Table {
@@ -34,6 +35,7 @@ impl Table {
             Table::Projection => "entity_jsonb",
             Table::Heartbeat => "replication_heartbeat",
             Table::Retention => "retention_policies",
+            Table::ReadClasses => "read_classes",
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod lock;
 pub mod memory;
 pub mod page_plan;
 pub mod partitions;
+pub mod procedure;
 pub mod process;
 pub mod relation;
 pub mod replication;

@@ -14,10 +14,20 @@ pub fn insert_position() -> Position {
     unsafe { pg_sys::GetXLogInsertRecPtr() }
 }
 
-/// Behind the last commit of this session, 0 when it has not written anything.
-pub fn last_commit() -> Position {
-    // SAFETY: a variable of this process.
-    unsafe { pg_sys::XactLastCommitEnd }
+/// The size of a page and of a segment of the WAL.
+pub fn sizes() -> (u64, u64) {
+    // SAFETY: a constant of this cluster.
+    let segment = unsafe { pg_sys::wal_segment_size };
+    (
+        u64::from(pg_sys::XLOG_BLCKSZ),
+        u64::try_from(segment).unwrap_or(1 << 24),
+    )
+}
+
+/// Which timelines came before this one, as the server wrote it down. None for the first, and when it cannot be read.
+pub fn timeline_history(timeline: u32) -> Option<String> {
+    // Servers run in their data folder.
+    std::fs::read_to_string(format!("pg_wal/{timeline:08X}.history")).ok()
 }
 
 /// The timeline that is being written. Not in recovery.

@@ -28,6 +28,12 @@ pub struct Node {
     writer: Option<String>,
 }
 
+impl Node {
+    pub fn is_primary(&self) -> bool {
+        self.receiver.is_none()
+    }
+}
+
 pub fn this_node(installed: &Installed) -> Result<Node, Error> {
     let beat = newest_beat(installed)?;
     let now = process::now();

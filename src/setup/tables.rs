@@ -186,4 +186,10 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("legal_hold", "boolean"),
         ],
     },
+    DataTable {
+        table: Table::ReadClasses,
+        create: include_str!("../../sql/setup/read_classes.sql"),
+        guards: &[],
+        columns: &[("class", "text"), ("max_lag", "interval")],
+    },
 ];

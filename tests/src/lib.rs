@@ -18,6 +18,7 @@ pub mod project;
 mod proxy;
 mod psql;
 pub mod readings;
+pub mod replicas;
 pub mod scripts;
 mod session;
 pub mod shared;

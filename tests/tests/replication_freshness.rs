@@ -1,75 +1,10 @@
 //! What a standby says about itself while things go wrong around it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_tests::{Cluster, Database, Proxy, Session, eventually, workers};
-
-/// A verdict changes within two heartbeats; the rest is for a busy machine.
-const TWO_BEATS: Duration = Duration::from_millis(2000 + 1500);
-
-/// A standby that has just started may first have to catch up.
-const STARTED: Duration = Duration::from_secs(20);
-
-struct Pair {
-    primary: Arc<Cluster>,
-    database: Database,
-    session: Session,
-    wire: Proxy,
-    standby: Arc<Cluster>,
-    replica: Session,
-}
-
-/// A primary and a standby that streams from it over a wire, fresh.
-fn pair() -> Pair {
-    let primary = Cluster::builder()
-        .preload()
-        .set("cluster_name", "north")
-        .set("wal_keep_size", "128MB")
-        .start();
-    let database = primary.create_database("fleet");
-    let session = database.install();
-    let wire = Proxy::to(&primary);
-    let standby = primary.standby();
-    standby.stream_from(wire.dir());
-    let mut replica = standby.connect("fleet");
-    becomes_within(STARTED, &mut replica, "fresh");
-    Pair {
-        primary,
-        database,
-        session,
-        wire,
-        standby,
-        replica,
-    }
-}
-
-#[track_caller]
-fn becomes(session: &mut Session, verdict: &str) -> Vec<String> {
-    becomes_within(TWO_BEATS, session, verdict)
-}
-
-#[track_caller]
-fn becomes_within(time: Duration, session: &mut Session, verdict: &str) -> Vec<String> {
-    eventually(time, &format!("the verdict {verdict}"), || {
-        let row = session
-            .rows(
-                "SELECT verdict, role, lag_seconds, lag_seconds_low, receiver_state, replay_paused, detail, timeline,
-                        clock_skew_seconds, bytes_behind FROM telemetry.freshness()",
-            )
-            .swap_remove(0);
-        if row[0] == verdict { Ok(row) } else { Err(row) }
-    })
-}
-
-#[track_caller]
-fn lag(session: &mut Session) -> f64 {
-    session
-        .text("SELECT lag_seconds FROM telemetry.freshness()")
-        .parse()
-        .expect("a number")
-}
+use cluster_tests::replicas::{STARTED, becomes, becomes_not, becomes_within, lag, pair};
+use cluster_tests::{Cluster, Stop, eventually, workers};
 
 #[test]
 fn a_primary_and_a_standby_that_are_well() {
@@ -106,16 +41,6 @@ fn a_primary_and_a_standby_that_are_well() {
     pair.wire.mend();
     becomes(&mut pair.replica, "fresh");
     becomes(&mut leaf, "fresh");
-}
-
-#[track_caller]
-fn becomes_not(session: &mut Session, verdict: &str) -> Vec<String> {
-    eventually(TWO_BEATS, &format!("another verdict than {verdict}"), || {
-        let row = session
-            .rows("SELECT verdict, detail FROM telemetry.freshness()")
-            .swap_remove(0);
-        if row[0] == verdict { Err(row) } else { Ok(row) }
-    })
 }
 
 #[test]
@@ -180,7 +105,7 @@ fn clocks_that_differ() {
     let database = primary.create_database("fleet");
     drop(database.install());
     let standby = primary.standby();
-    standby.stop(cluster_tests::Stop::Fast);
+    standby.stop(Stop::Fast);
     let clock = standby.clock();
     standby.start();
     let mut replica = standby.connect("fleet");
@@ -236,7 +161,7 @@ fn a_promotion_with_the_old_primary_still_up_and_its_return() {
 
     // It comes back as a standby of the new one.
     pair.wire.mend();
-    pair.primary.stop(cluster_tests::Stop::Fast);
+    pair.primary.stop(Stop::Fast);
     pair.primary.rewind_to(&pair.standby);
     pair.primary.start();
     let mut returned = pair.primary.connect("fleet");
