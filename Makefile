@@ -32,10 +32,14 @@ OLD_PG := 15
 OLD_PG_CONFIG := $(if $(filter-out $(OLD_PG),$(PG)),$(shell scripts/pg-config.sh --complete $(OLD_PG)))
 OLD_TREE := $(if $(OLD_PG_CONFIG),old-tree)
 
+# The library with places at which tests can have something go wrong: built and installed beside the other, never packaged.
+FAULT_BUILD := $(BUILD)-faults
+
 # What tests, benches and demo are told about the private trees.
 SERVER_ENV = run_dir=$$(scripts/run-dir.sh); \
 	export PG_TELEMETRY_RUN_DIR="$$run_dir" PG_TELEMETRY_BINDIR="$$run_dir/pg$(PG)/bin" \
-		PG_TELEMETRY_OLD_BINDIR="$(if $(OLD_TREE),$$run_dir/pg$(OLD_PG)/bin)";
+		PG_TELEMETRY_OLD_BINDIR="$(if $(OLD_TREE),$$run_dir/pg$(OLD_PG)/bin)" \
+		PG_TELEMETRY_FAULT_BINDIR="$$run_dir/pg$(PG)-faults/bin";
 
 .PHONY: help
 help: ## this list
@@ -88,8 +92,18 @@ test-unit: prerequisites ## tests of the pure code
 	cargo test -p bench --release --locked -- $(TEST)
 
 .PHONY: test-cluster
-test-cluster: tree $(OLD_TREE) ## tests on real clusters (TEST=name for some of them)
+test-cluster: tree fault-tree $(OLD_TREE) ## tests on real clusters (TEST=name for some of them)
 	@$(SERVER_ENV) cargo test -p cluster-tests --release --locked --no-fail-fast -- $(TEST)
+
+# What it depends on is the same and need not be built a second time.
+.PHONY: fault-tree
+fault-tree: build
+	@[ -d "$(FAULT_BUILD)" ] || { mkdir "$(FAULT_BUILD).new" && cp -a --reflink=auto "$(BUILD)/release" "$(FAULT_BUILD).new/" \
+		&& mv "$(FAULT_BUILD).new" "$(FAULT_BUILD)"; }
+	PGRX_PG_CONFIG_PATH="$(PG_CONFIG)" CARGO_TARGET_DIR="$(FAULT_BUILD)" cargo build $(FEATURES),fault-points
+	@scripts/package.sh "$(FAULT_BUILD)/release/libpg_telemetry.so" "$(FAULT_BUILD)/package"
+	@run_dir=$$(scripts/run-dir.sh); \
+		scripts/private-install.sh "$(PG_CONFIG)" "$$run_dir/pg$(PG)-faults" "$(FAULT_BUILD)/package"
 
 .PHONY: old-tree
 old-tree:
@@ -104,8 +118,16 @@ soak: export PG_TELEMETRY_SOAK := 1
 soak: test-cluster ## the cluster tests that take long
 
 .PHONY: bench
-bench: tree ## benchmarks as ratios against a baseline in the same run (CASE=name for one of them)
-	@$(SERVER_ENV) cargo run -p bench --release --locked --quiet -- $(CASE)
+bench: tree ## benchmarks as ratios against a baseline in the same run (CASE=name for those that begin so)
+	$(EXTENSION_CARGO) build -p bench-least $(FEATURES)
+	@$(SERVER_ENV) \
+	export PG_TELEMETRY_BENCH_LIBRARY="$$run_dir/pg$(PG)/bench_least.so"; \
+	install -m 755 "$(BUILD)/release/libbench_least.so" "$$PG_TELEMETRY_BENCH_LIBRARY"; \
+	cargo run -p bench --release --locked --quiet -- $(CASE)
+
+.PHONY: bench-second
+bench-second: ## make bench with PostgreSQL 17, in a Debian folder where it is not installed
+	@scripts/second-major.sh $(SECOND_PG) $(OLD_PG) bench CASE="$(CASE)"
 
 # --- looking around ---------------------------------------------------------------------------------------------
 

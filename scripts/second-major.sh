@@ -39,7 +39,7 @@ as_root "$project/scripts/debian-folder.sh" "$folder" "$major" "$old_major" 9>&-
 flock -s 9
 
 settings=()
-for name in "${!PG_TELEMETRY_@}" "${!CARGO_TERM_@}" "${!RUST_@}"; do
+for name in "${!PG_TELEMETRY_@}" "${!BENCH_@}" "${!CARGO_TERM_@}" "${!RUST_@}"; do
     settings+=("$name=${!name}")
 done
 as_root "$project/scripts/enter-debian.sh" "$folder" "$(id -un):$(id -u):$(id -g)" "$rust" "$cargo_home" "$build" \

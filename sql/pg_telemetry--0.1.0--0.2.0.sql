@@ -14,5 +14,6 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include replication_freshness.sql
 -- include replication_routing.sql
 -- include replication_tokens.sql
+-- include rejected.sql
 
 -- include finish.sql

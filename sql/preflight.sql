@@ -7,10 +7,12 @@ DECLARE
     -- Everything that this extension creates in its schema, members and data tables alike.
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
-        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'read_classes', 'worker_status'];
+        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
+        'read_classes', 'worker_status', 'rejected_summary'];
     functions CONSTANT text[] := ARRAY[
-        'setup', 'stage_flush', 'last_flush', 'drain', 'register_attribute', 'register_entity', 'worker_status_rows', 'heartbeat', 'freshness', 'can_serve',
-        'route_read', 'commit_token', 'token_reached', 'wait_for_token',
+        'setup', 'stage_flush', 'last_flush', 'drain', 'register_attribute', 'register_entity', 'worker_status_rows',
+        'retry_rejected', 'trim_rejected', 'rejected_summary_rows',
+        'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
         'staging_refuses_change', 'attribute_keeps_identity'];
     taken text;
     public_may_create boolean;
@@ -45,7 +47,7 @@ BEGIN
         FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
         WHERE c.relnamespace = '@extschema@'::regnamespace
           AND c.relname = ANY (relations)
-          AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p') AND c.relname <> 'worker_status')
+          AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('worker_status', 'rejected_summary'))
         UNION ALL
         SELECT 'function ' || p.oid::regprocedure
         FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner

@@ -5,6 +5,9 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 
+use crate::pg::xact::Failure;
+use crate::rejected::filter;
+
 #[derive(Debug, Error)]
 pub enum Error {
     #[error("extension pg_telemetry is not installed in this database")]
@@ -31,6 +34,8 @@ pub enum Error {
     },
     #[error("invalid {argument}: {fault}")]
     InvalidText { argument: &'static str, fault: String },
+    #[error("invalid filter: {0}")]
+    InvalidFilter(String),
     #[error("\"{0}\" is not a value type")]
     UnknownValueType(String),
     #[error("attribute \"{name}\" of tenant {tenant_id} is registered as {registered}, not {wanted}")]
@@ -64,6 +69,9 @@ pub enum Error {
     UnreadableRow(String),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
+    /// Something that the server raised, caught and to be raised again.
+    #[error("{}", .0.message)]
+    Raised(Box<Failure>),
 }
 
 impl Error {
@@ -87,21 +95,25 @@ impl Error {
             }
             Error::TokenRolledBack => ERRCODE_TRANSACTION_ROLLBACK,
             Error::NotAtTopLevel(_) => ERRCODE_ACTIVE_SQL_TRANSACTION,
-            Error::InvalidText { .. } | Error::UnknownValueType(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Error::InvalidText { .. } | Error::UnknownValueType(_) | Error::InvalidFilter(_) => {
+                ERRCODE_INVALID_PARAMETER_VALUE
+            }
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
+            Error::Raised(failure) => failure.code,
         }
     }
 
-    fn detail(&self) -> Option<String> {
+    pub fn detail(&self) -> Option<String> {
         match self {
             Error::OutOfRange { allowed, .. } => Some(format!("Allowed: {allowed}.")),
             Error::UnknownValueType(_) => {
                 Some("Types are: number, integer, boolean, timestamp, text, json.".into())
             }
+            Error::InvalidFilter(_) => Some(format!("Allowed keys: {}.", filter::KEYS)),
             Error::TypeClash { .. } => Some("The type of an attribute cannot change.".into()),
             Error::TokenAbandoned { .. } => Some(
                 "A failover came in between: what the token stands for may be lost, or cannot be told from what is.".into(),
@@ -112,11 +124,12 @@ impl Error {
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
+            Error::Raised(failure) => failure.detail.clone(),
             _ => None,
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Error::NotInstalled => Some("CREATE EXTENSION pg_telemetry;".into()),
             Error::LibraryTooOld { sql, .. } => Some(format!(
@@ -128,6 +141,9 @@ impl Error {
             Error::CannotAdopt { .. } => Some(
                 "ALTER TABLE … OWNER TO telemetry_owner if it is one of ours, or rename it; then call setup() again."
                     .into(),
+            ),
+            Error::InvalidFilter(_) => Some(
+                "For example {\"tenant_id\": 1, \"sqlstate\": \"42704\", \"rejected_since\": \"2026-11-21 08:00+00\"}.".into(),
             ),
             Error::RoleMissing(role) => Some(format!("CREATE ROLE {role} NOLOGIN;")),
             Error::OwnerIsSuperuser => Some("ALTER ROLE telemetry_owner NOSUPERUSER;".into()),
@@ -148,8 +164,15 @@ impl Error {
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
+            Error::Raised(failure) => failure.hint.clone(),
             _ => None,
         }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Error::Raised(Box::new(failure))
     }
 }
 

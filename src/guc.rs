@@ -43,6 +43,10 @@ static PARTITION_INTERVAL: GucSetting<PartitionInterval> =
 static PREMAKE: GucSetting<i32> = GucSetting::<i32>::new(4);
 static ACCEPT_PAST: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static ACCEPT_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static ACCEPT_OBSERVED_PAST: GucSetting<i32> = GucSetting::<i32>::new(3650 * 24 * 3600);
+static ACCEPT_OBSERVED_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
+static REJECTED_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
+static REJECTED_KEEP: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static TASK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 /// Sixteen leaves: each stays small enough to vacuum quickly up to some hundred million entities. Read by the script that
@@ -101,6 +105,33 @@ pub fn accept_past_seconds() -> i64 {
 /// An hour: more than any clock that is synchronised at all is ahead.
 pub fn accept_future_seconds() -> i64 {
     i64::from(ACCEPT_FUTURE.get())
+}
+
+/// Ten years: whatever a device had in its buffer comes back, and a clock that was never set (1970, 1980, 2000) or that went
+/// back by the 19.6 years of a GPS week counter is caught before its readings stretch the times of a partition. None: no bound.
+pub fn accept_observed_past_seconds() -> Option<i64> {
+    bound(ACCEPT_OBSERVED_PAST.get())
+}
+
+/// A day: local time sent as UTC is at most 14 hours ahead and is let pass; a clock that is years ahead is not. None: no
+/// bound.
+pub fn accept_observed_future_seconds() -> Option<i64> {
+    bound(ACCEPT_OBSERVED_FUTURE.get())
+}
+
+/// 1 GB: some five million rejected readings, enough to see what went wrong, and too little to fill a disk. None: no bound.
+pub fn rejected_max_bytes() -> Option<i64> {
+    bound(REJECTED_MAX_SIZE.get()).map(|megabytes| megabytes << 20)
+}
+
+/// 30 days: time enough to find the cause and put the readings back. None: they are kept for ever.
+pub fn rejected_keep_seconds() -> Option<i64> {
+    bound(REJECTED_KEEP.get())
+}
+
+/// -1 stands for no bound.
+fn bound(value: i32) -> Option<i64> {
+    (value >= 0).then_some(i64::from(value))
 }
 
 /// 1 s: a worker's DDL gives up rather than let others queue behind it, and tries again later.
@@ -199,6 +230,38 @@ pub fn register() {
             GucFlags::UNIT_S,
         ),
         (
+            c"pg_telemetry.accept_observed_past",
+            c"How far observed_at may lie before ingested_at for a reading to be stored; -1: no bound.",
+            c"Readings beyond it go to entity_values_rejected.",
+            &ACCEPT_OBSERVED_PAST,
+            (-1, i32::MAX),
+            GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.accept_observed_future",
+            c"How far observed_at may lie after ingested_at for a reading to be stored; -1: no bound.",
+            c"Readings beyond it go to entity_values_rejected.",
+            &ACCEPT_OBSERVED_FUTURE,
+            (-1, i32::MAX),
+            GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.rejected_max_size",
+            c"Size of entity_values_rejected beyond which its oldest rows are removed; -1: no bound.",
+            c"",
+            &REJECTED_MAX_SIZE,
+            (-1, i32::MAX),
+            GucFlags::UNIT_MB,
+        ),
+        (
+            c"pg_telemetry.rejected_keep",
+            c"How long rejected readings are kept; -1: for ever.",
+            c"Whole partitions are dropped, so they are kept for up to a day longer.",
+            &REJECTED_KEEP,
+            (-1, i32::MAX),
+            GucFlags::UNIT_S,
+        ),
+        (
             c"pg_telemetry.lock_timeout",
             c"Longest time that a worker waits for a lock.",
             c"",
@@ -267,5 +330,7 @@ pub fn register() {
         GucContext::Sighup,
         GucFlags::default(),
     );
+    #[cfg(feature = "fault-points")]
+    crate::pg::fault::register();
     crate::pg::settings::reserve_prefix(c"pg_telemetry");
 }

@@ -21,6 +21,7 @@ pub enum Table {
     Heartbeat,
     Retention,
     ReadClasses,
+    RejectedRemoved,
 }
 
 impl Table {
@@ -36,6 +37,7 @@ impl Table {
             Table::Heartbeat => "replication_heartbeat",
             Table::Retention => "retention_policies",
             Table::ReadClasses => "read_classes",
+            Table::RejectedRemoved => "rejected_removed",
         }
     }
 }

@@ -9,6 +9,7 @@ mod monitor;
 mod partition;
 mod pg;
 mod registry;
+mod rejected;
 mod replication;
 mod setup;
 mod shmem;

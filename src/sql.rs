@@ -62,6 +62,15 @@ pub fn run(text: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Writes by a statement with arguments that is not worth keeping.
+pub fn run_once<R>(
+    text: &str,
+    arguments: Vec<Argument>,
+    rows: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    Spi::connect_mut(|client| rows(client.update(text, None, &values(arguments))?))
+}
+
 /// Writes what a statement makes of rows that are in our hands, and returns how many rows it wrote.
 pub fn write_taken(text: &str, arguments: Vec<Argument>, taken: &mut Taken) -> Result<i64, Error> {
     Spi::connect_mut(|client| {

@@ -1,7 +1,8 @@
-//! Benchmarks of pg_telemetry. `make bench` runs all cases, `make bench CASE=name` one of them.
+//! Benchmarks of pg_telemetry. `make bench` runs all cases, `make bench CASE=name` those whose names begin so.
 //!
 //! Numbers of one machine mean nothing on another one, so every case measures a baseline as well, in the same run and in
-//! turn with ours, and it is their ratio that has a goal. BENCH_ROUNDS says how many rounds count (default 5).
+//! turn with ours, and it is their ratio that has a goal. BENCH_ROUNDS says how many rounds count (default 5),
+//! BENCH_SECONDS how long the sustained cases last (60); with BENCH_LONG=1 nothing that takes minutes is emulated.
 //!
 //! To add a case: a file in `cases/` that implements [`case::Case`], and a line in `cases/mod.rs`.
 
@@ -10,6 +11,8 @@ mod cases;
 mod copy_format;
 mod cost;
 mod cpu;
+mod flushers;
+mod options;
 mod outcome;
 mod random;
 mod readings;
@@ -21,38 +24,42 @@ mod stats;
 mod twin;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use crate::case::Case;
+use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::server::Server;
 
-const ROUNDS: &str = "BENCH_ROUNDS";
-const DEFAULT_ROUNDS: usize = 5;
-
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).collect();
-    let (cases, rounds) = match (cases::find(&names), wanted_rounds()) {
-        (Ok(cases), Ok(rounds)) => (cases, rounds),
+    let (cases, options) = match (cases::find(&names), Options::from_environment()) {
+        (Ok(cases), Ok(options)) => (cases, options),
         (Err(message), _) | (_, Err(message)) => {
             eprintln!("bench: {message}");
             return ExitCode::from(2);
         }
     };
 
-    let server = Server::start();
+    let server = Server::start(options);
     let environment = report::Environment::of(&server);
     report::print_head(&environment);
+    let mut outcomes = Vec::new();
     for case in cases {
-        let outcome = run(case, &server, rounds);
+        let outcome = run(case, &server, options.rounds);
         report::print(&outcome);
         report::write_json(&environment, &outcome);
+        outcomes.push(outcome);
     }
+    report::print_goals(&outcomes);
     report::print_legend();
     ExitCode::SUCCESS
 }
 
 fn run(case: &dyn Case, server: &Server, wanted: usize) -> Outcome {
     let mut run = case.set_up(server);
+    let load = report::load();
+    let start = Instant::now();
     let samples = rounds::measure(
         run.as_mut(),
         case.baselines().len(),
@@ -60,15 +67,5 @@ fn run(case: &dyn Case, server: &Server, wanted: usize) -> Outcome {
         case.rounds(wanted),
     );
     run.verify();
-    Outcome::of(case, samples)
-}
-
-fn wanted_rounds() -> Result<usize, String> {
-    let Ok(text) = std::env::var(ROUNDS) else {
-        return Ok(DEFAULT_ROUNDS);
-    };
-    match text.parse() {
-        Ok(rounds) if rounds > 0 => Ok(rounds),
-        _ => Err(format!("{ROUNDS} is a number of rounds from 1, not {text:?}")),
-    }
+    Outcome::of(case, samples, load, start.elapsed())
 }

@@ -1,5 +1,7 @@
 //! From the samples of a case to what is reported about it.
 
+use std::time::Duration;
+
 use crate::case::{Case, Compare, Goal, Metric, Sample};
 use crate::rounds::Samples;
 use crate::stats::{Summary, median};
@@ -12,6 +14,10 @@ pub struct Outcome {
     pub lines: Vec<Line>,
     pub baselines: &'static [&'static str],
     pub samples: Samples,
+    /// Of the machine in the minute before the first round: our own set-up, and whatever else runs there.
+    pub load: f64,
+    /// Of all rounds.
+    pub took: Duration,
 }
 
 /// One metric of a case.
@@ -25,7 +31,7 @@ pub struct Line {
 }
 
 impl Outcome {
-    pub fn of(case: &dyn Case, samples: Samples) -> Outcome {
+    pub fn of(case: &dyn Case, samples: Samples, load: f64, took: Duration) -> Outcome {
         let metrics = case.metrics();
         let best = better_baseline(metrics[0].name, &samples.baselines);
         let lines = metrics
@@ -39,6 +45,8 @@ impl Outcome {
             lines,
             baselines: case.baselines(),
             samples,
+            load,
+            took,
         }
     }
 }

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use cluster_tests::{Cluster, Database};
 
+use crate::options::Options;
+
 /// As on a server in use where it matters for the cost of a row. What would come at a random moment is kept away.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("fsync", "on"),
     ("shared_buffers", "512MB"),
     // Enough for the baselines to sort a batch in memory.
     ("work_mem", "64MB"),
     ("jit", "off"),
     ("autovacuum", "off"),
+    // Nobody summarises BRIN ranges then, and the server would log that for every new range. Errors come to the client.
+    ("log_min_messages", "fatal"),
     // A checkpoint in the middle would be charged to whoever writes next; cases make theirs before they begin.
     ("checkpoint_timeout", "1d"),
     ("max_wal_size", "32GB"),
@@ -24,21 +28,25 @@ const SETTINGS: [(&str, &str); 10] = [
 
 const BACKGROUND_WORKERS: &str = "pg_telemetry.background_workers";
 
+const GRACE: &str = "pg_telemetry.reclaim_grace";
+
 /// 16 MB each: more than one case writes.
 const RECYCLED_SEGMENTS: usize = 64;
 
 pub struct Server {
     cluster: Arc<Cluster>,
+    options: Options,
 }
 
 impl Server {
-    pub fn start() -> Server {
+    pub fn start(options: Options) -> Server {
         let builder = Cluster::builder().preload().durable();
         let builder = SETTINGS
             .iter()
             .fold(builder, |builder, (name, value)| builder.set(name, value));
         let server = Server {
             cluster: builder.start(),
+            options,
         };
         server.fill_wal();
         server
@@ -48,11 +56,27 @@ impl Server {
         &self.cluster
     }
 
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
     /// A new database, with the extension in it.
     pub fn database(&self, name: &str) -> Database {
         let database = self.cluster.create_database(name);
         database.install();
         database
+    }
+
+    /// For how long the flush keeps moved rows for those who took a snapshot and may look at staging soon. It is a matter of
+    /// seconds, and hundreds of flushes of a benchmark take no longer than that.
+    pub fn set_least_grace(&self) {
+        let least = self
+            .cluster
+            .connect("postgres")
+            .column(&format!("SELECT min_val FROM pg_settings WHERE name = '{GRACE}'"));
+        for value in least {
+            self.cluster.set_and_reload(GRACE, value);
+        }
     }
 
     /// Filling a new segment with zeros costs the session that happens to need it more than its rows do. A server that has

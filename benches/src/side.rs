@@ -6,7 +6,7 @@ use postgres::Statement;
 use crate::copy_format::{Format, Payload};
 use crate::cost::{Cost, Meter};
 use crate::readings::Fleet;
-use crate::twin::STAGING;
+use crate::twin::{FACTS, STAGING};
 
 /// Rows of one COPY into staging: each COPY has a time of its own, as those of a fleet do.
 const COPY_ROWS: usize = 1000;
@@ -20,7 +20,15 @@ pub struct Side {
     flush: Statement,
 }
 
+/// A staged row with its line pointer takes less, a page header and what is left over at its end included.
+const BYTES_OF_ROW: usize = 110;
+
 impl Side {
+    /// The flush of the extension, of whatever was staged through one door.
+    pub fn ours(database: &Database, door: &str) -> Side {
+        Side::new(database, door, FACTS, "SELECT telemetry.stage_flush()")
+    }
+
     /// `flush` is a statement that moves everything; it is prepared here, once.
     pub fn new(database: &Database, staging: &str, facts: &str, flush: &str) -> Side {
         let mut session = database.connect();
@@ -47,6 +55,27 @@ impl Side {
         cost
     }
 
+    pub fn flush_unmeasured(&mut self) {
+        let done = self.session.client().execute(&self.flush, &[]);
+        done.unwrap_or_else(|error| panic!("flush of {}: {error:?}", self.staging));
+    }
+
+    /// So many batches, one after another; what all flushes cost.
+    pub fn stage_and_flush(
+        &mut self,
+        meter: &mut Meter,
+        fleet: &mut Fleet,
+        rows: usize,
+        batches: usize,
+    ) -> Cost {
+        let mut cost = Cost::default();
+        for _ in 0..batches {
+            self.stage(fleet, rows);
+            cost += self.flush(meter);
+        }
+        cost
+    }
+
     pub fn vacuum(&mut self, meter: &mut Meter) -> Cost {
         let vacuum = format!("VACUUM {}", self.staging);
         let ((), cost) = meter.measure(&mut self.session, |session| session.exec(&vacuum));
@@ -59,6 +88,28 @@ impl Side {
             let found = self.session.number(&format!("SELECT count(*) FROM {table}"));
             assert_eq!(found, rows, "rows in {table}");
         }
+    }
+
+    /// The size of the staging table, in pages.
+    pub fn pages(&mut self) -> i64 {
+        let size = format!(
+            "SELECT pg_relation_size('{}') / current_setting('block_size')::int",
+            self.staging
+        );
+        self.session.number(&size)
+    }
+
+    /// A flush that leaves its dead rows to somebody else has not told its whole price.
+    pub fn verify_size(&mut self, most_rows: usize) {
+        let bytes = self
+            .session
+            .number(&format!("SELECT pg_relation_size('{}')", self.staging));
+        let most = most_rows * BYTES_OF_ROW;
+        assert!(
+            bytes as usize <= most,
+            "{} has {bytes} bytes, not {most} at most",
+            self.staging
+        );
     }
 }
 

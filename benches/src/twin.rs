@@ -3,6 +3,7 @@
 use cluster_tests::{Database, Session};
 
 pub const STAGING: &str = "telemetry.entity_values_ingest";
+pub const DURABLE_STAGING: &str = "telemetry.entity_values_ingest_durable";
 pub const FACTS: &str = "telemetry.entity_values_ts";
 
 /// Copies of staging and of facts with its partitions and indexes, in a schema of their own.
@@ -12,16 +13,18 @@ pub struct Twin {
 }
 
 impl Twin {
-    pub fn create(database: &Database, schema: &str) -> Twin {
+    /// `door` is the staging table to copy, logged or not.
+    pub fn create(database: &Database, schema: &str, door: &str) -> Twin {
         let mut session = database.connect();
         let twin = Twin {
             staging: format!("{schema}.staging"),
             facts: format!("{schema}.facts"),
         };
-        let storage = storage(&mut session, STAGING);
+        let storage = storage(&mut session, door);
+        let unlogged = if door == STAGING { "UNLOGGED" } else { "" };
         session.exec(&format!(
             "CREATE SCHEMA {schema};
-             CREATE UNLOGGED TABLE {} (LIKE {STAGING} INCLUDING ALL) {storage};
+             CREATE {unlogged} TABLE {} (LIKE {door} INCLUDING ALL) {storage};
              CREATE TABLE {} (LIKE {FACTS} INCLUDING ALL) PARTITION BY RANGE (ingested_at)",
             twin.staging, twin.facts,
         ));

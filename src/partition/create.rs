@@ -46,12 +46,20 @@ pub fn ensure_ahead(installed: &Installed, parent: Parent) -> Result<usize, Erro
     ensure(installed, parent, missing)
 }
 
-/// Makes the partitions for these times, where there are none.
-pub fn ensure_at(installed: &Installed, parent: Parent, times: &[Micros]) -> Result<usize, Error> {
+/// Makes the partitions for these times, where there are none, and not more than so many.
+pub fn ensure_at(
+    installed: &Installed,
+    parent: Parent,
+    times: &[Micros],
+    most: usize,
+) -> Result<usize, Error> {
     ensure(installed, parent, |existing| {
         let mut known = existing.to_vec();
         let mut made = Vec::new();
         for time in times {
+            if made.len() >= most {
+                break;
+            }
             if let Some(period) = missing_at(&known, parent.step(), *time) {
                 made.push(period);
                 known.push(period);

@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::TransactionId;
 
 use super::detoast;
+use super::fault;
 use super::heap_page::{Page, place};
 use super::layout;
 use super::page_plan::{self, Found, Plan};
@@ -207,10 +208,11 @@ impl Claim<'_> {
             self.delete_one(buffer, block, self.plan.single[index]);
         }
         for time in &self.plan.waiting {
-            self.batch.waiting.add(*time);
+            self.batch.leave(*time, 1);
         }
         // SAFETY: pinned above.
         unsafe { pg_sys::ReleaseBuffer(buffer) };
+        fault::point("page_claimed");
     }
 
     /// Locks the page and makes the plan.

@@ -6,7 +6,6 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::detoast;
-use crate::staging::judge::Fault;
 use crate::staging::reading::Tuple;
 
 /// The name under which a statement finds the rows.
@@ -58,7 +57,8 @@ impl Taken {
         self.rows == 0
     }
 
-    pub fn add(&mut self, tuple: &[u8], fault: Option<Fault>) {
+    /// A row, and perhaps the SQLSTATE and the reason for which it cannot be stored.
+    pub fn add(&mut self, tuple: &[u8], why: Option<(&str, &str)>) {
         let mut values = [pg_sys::Datum::from(0); COLUMNS.len()];
         let mut nulls = [true; COLUMNS.len()];
         let Some(reading) = Tuple::new(tuple) else {
@@ -75,11 +75,11 @@ impl Taken {
         // SAFETY: within the tuple.
         let text = |at| pg_sys::Datum::from(unsafe { tuple.as_ptr().add(at) });
         set(7, reading.text_at().map(text));
-        let (sqlstate, reason) = match fault {
-            Some(fault) => (own_text(fault.sqlstate()), own_text(&fault.reason())),
+        let (sqlstate, reason) = match why {
+            Some((sqlstate, reason)) => (own_text(sqlstate), own_text(reason)),
             None => (std::ptr::null_mut(), std::ptr::null_mut()),
         };
-        if fault.is_some() {
+        if why.is_some() {
             set(8, Some(pg_sys::Datum::from(sqlstate)));
             set(9, Some(pg_sys::Datum::from(reason)));
         }

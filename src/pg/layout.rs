@@ -1,34 +1,60 @@
-//! Whether a table has the eight columns of a reading, laid out as `staging::reading` reads them.
+//! Whether a table has the eight columns of a reading, laid out as `staging::reading` reads them, or those of a rejected one.
 
 use pgrx::pg_sys;
 
 use super::compat;
 use super::relation::Relation;
 
-/// What the columns must be.
-const COLUMNS: [(&str, pg_sys::Oid); 8] = [
-    ("tenant_id", pg_sys::INT8OID),
-    ("entity_id", pg_sys::INT8OID),
-    ("ingested_at", pg_sys::TIMESTAMPTZOID),
-    ("observed_at", pg_sys::TIMESTAMPTZOID),
-    ("value_num", pg_sys::FLOAT8OID),
-    ("value_int", pg_sys::INT8OID),
-    ("attribute_id", pg_sys::INT4OID),
-    ("value_text", pg_sys::TEXTOID),
+/// A column: its name and type, and whether every row that we write has a value in it.
+type Column = (&'static str, pg_sys::Oid, bool);
+
+/// What the columns of a reading must be; always set in a good one.
+const READING: [Column; 8] = [
+    ("tenant_id", pg_sys::INT8OID, true),
+    ("entity_id", pg_sys::INT8OID, true),
+    ("ingested_at", pg_sys::TIMESTAMPTZOID, true),
+    ("observed_at", pg_sys::TIMESTAMPTZOID, false),
+    ("value_num", pg_sys::FLOAT8OID, false),
+    ("value_int", pg_sys::INT8OID, false),
+    ("attribute_id", pg_sys::INT4OID, true),
+    ("value_text", pg_sys::TEXTOID, false),
 ];
 
-/// Columns that a good reading fills in any case.
-const ALWAYS_SET: [bool; 8] = [true, true, true, false, false, false, true, false];
+/// What those of a rejected one must be, in the order in which `staging::rejected` writes them.
+const REJECTED: [Column; 12] = [
+    ("rejected_at", pg_sys::TIMESTAMPTZOID, true),
+    ("tenant_id", pg_sys::INT8OID, false),
+    ("entity_id", pg_sys::INT8OID, false),
+    ("ingested_at", pg_sys::TIMESTAMPTZOID, false),
+    ("observed_at", pg_sys::TIMESTAMPTZOID, false),
+    ("value_num", pg_sys::FLOAT8OID, false),
+    ("value_int", pg_sys::INT8OID, false),
+    ("attribute_id", pg_sys::INT4OID, false),
+    ("value_text", pg_sys::TEXTOID, false),
+    ("durable", pg_sys::BOOLOID, true),
+    ("sqlstate", pg_sys::TEXTOID, true),
+    ("reason", pg_sys::TEXTOID, true),
+];
 
-/// The eight columns and nothing else; nothing computed, nothing that was dropped or added with a default.
+/// The eight columns of a reading and nothing else.
 pub fn is_reading(relation: &Relation) -> bool {
+    has_columns(relation, &READING)
+}
+
+/// The columns of a rejected reading and nothing else.
+pub fn is_rejected(relation: &Relation) -> bool {
+    has_columns(relation, &REJECTED)
+}
+
+/// These and no others; nothing computed, nothing that was dropped or added with a default.
+fn has_columns(relation: &Relation, columns: &[Column]) -> bool {
     // SAFETY: open, so its descriptor is there.
     unsafe {
         let descriptor = (*relation.as_ptr()).rd_att;
-        if (*descriptor).natts != COLUMNS.len() as i32 {
+        if (*descriptor).natts != columns.len() as i32 {
             return false;
         }
-        COLUMNS.iter().enumerate().all(|(index, (name, type_oid))| {
+        columns.iter().enumerate().all(|(index, (name, type_oid, _))| {
             let column = &*compat::column(descriptor, index as i32);
             !column.attisdropped
                 && !column.atthasmissing
@@ -42,14 +68,24 @@ pub fn is_reading(relation: &Relation) -> bool {
 
 /// No constraint could refuse a reading that the judge let pass.
 pub fn takes_every_reading(relation: &Relation) -> bool {
+    takes_all(relation, &READING)
+}
+
+/// No constraint could refuse a rejected reading, whatever it is.
+pub fn takes_every_rejected(relation: &Relation) -> bool {
+    takes_all(relation, &REJECTED)
+}
+
+fn takes_all(relation: &Relation, columns: &[Column]) -> bool {
     // SAFETY: open, so its descriptor is there.
     unsafe {
         let descriptor = (*relation.as_ptr()).rd_att;
         let constraints = (*descriptor).constr;
         let unchecked = constraints.is_null() || (*constraints).num_check == 0;
         unchecked
-            && (0..COLUMNS.len())
-                .all(|index| ALWAYS_SET[index] || !(*compat::column(descriptor, index as i32)).attnotnull)
+            && columns.iter().enumerate().all(|(index, (.., always_set))| {
+                *always_set || !(*compat::column(descriptor, index as i32)).attnotnull
+            })
     }
 }
 

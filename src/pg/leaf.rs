@@ -3,6 +3,7 @@
 
 use pgrx::pg_sys;
 
+use super::fault;
 use super::index::Index;
 use super::layout;
 use super::memory::Scratch;
@@ -13,15 +14,31 @@ use crate::staging::batch::{Batch, Row};
 /// What INSERT fires.
 const INSERT_TRIGGERS: u32 = pg_sys::TRIGGER_TYPE_INSERT;
 
-/// Whether INSERT into the partitioned table is no more than INSERT into its partitions.
+/// Whether INSERT into the partitioned facts is no more than INSERT into their partitions.
 pub fn parent_is_plain(facts: pg_sys::Oid) -> bool {
-    let parent = Relation::open_to_write(facts);
+    is_plain_parent(facts, layout::is_reading)
+}
+
+/// The same of the partitioned rejected readings.
+pub fn rejected_parent_is_plain(rejected: pg_sys::Oid) -> bool {
+    is_plain_parent(rejected, layout::is_rejected)
+}
+
+fn is_plain_parent(oid: pg_sys::Oid, has_our_columns: fn(&Relation) -> bool) -> bool {
+    let parent = Relation::open_to_write(oid);
     parent.is_partitioned()
         && !parent.has_rules()
         && !parent.has_row_security()
         && !parent.has_trigger(INSERT_TRIGGERS, None)
         && parent.may(pg_sys::ACL_INSERT)
-        && layout::is_reading(&parent)
+        && has_our_columns(&parent)
+}
+
+fn open_plain(oid: pg_sys::Oid) -> Option<Relation> {
+    let relation = Relation::open_to_write(oid);
+    let plain =
+        relation.is_plain_heap() && relation.is_partition() && !relation.has_trigger(INSERT_TRIGGERS, None);
+    plain.then_some(relation)
 }
 
 pub struct Leaf {
@@ -32,21 +49,30 @@ pub struct Leaf {
 impl Leaf {
     /// None where only the executor is right. To be opened after its parent, for which DETACH waits.
     pub fn open(oid: pg_sys::Oid) -> Option<Leaf> {
-        let relation = Relation::open_to_write(oid);
-        let plain = relation.is_plain_heap()
-            && relation.is_partition()
-            && !relation.has_trigger(INSERT_TRIGGERS, None)
-            && layout::is_reading(&relation)
-            && layout::takes_every_reading(&relation);
-        if !plain {
+        let relation = open_plain(oid)?;
+        if !layout::is_reading(&relation) || !layout::takes_every_reading(&relation) {
             return None;
         }
         let indexes = Index::of(&relation)?;
         Some(Leaf { relation, indexes })
     }
 
-    /// Inserts rows that the judge let pass, in the order given.
+    /// The same for a partition of rejected readings. They have no index unless a user made one, and then the executor
+    /// takes care of it.
+    pub fn open_rejected(oid: pg_sys::Oid) -> Option<Leaf> {
+        let relation = open_plain(oid)?;
+        let plain = layout::is_rejected(&relation)
+            && layout::takes_every_rejected(&relation)
+            && !relation.has_index();
+        plain.then_some(Leaf {
+            relation,
+            indexes: Vec::new(),
+        })
+    }
+
+    /// Inserts rows in the order given.
     pub fn insert(&self, batch: &mut Batch, rows: &[Row], slots: &mut Slots, scratch: &Scratch) {
+        fault::point("before_leaf");
         let mut places = Vec::with_capacity(if self.indexes.is_empty() { 0 } else { rows.len() });
         for chunk in rows.chunks(MOST) {
             pgrx::check_for_interrupts!();
@@ -67,8 +93,11 @@ impl Leaf {
             }
             scratch.reset();
         }
+        fault::point("after_heap");
         for index in &self.indexes {
+            fault::point("before_index");
             index.insert(&self.relation, batch, rows, &places, scratch);
+            fault::point("after_index");
         }
     }
 }

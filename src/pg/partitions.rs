@@ -16,14 +16,14 @@ pub struct Partition {
 }
 
 /// The partitions in order. Open ends are the ends of time; partitions being detached are left out. Empty when the table is
-/// not range-partitioned. Takes an ACCESS SHARE lock to the end of the transaction.
+/// not range-partitioned. Nothing stays locked: what is read here is looked at again by whoever acts on it, and a lock to the
+/// end of a flush would keep old partitions from ever being detached.
 pub fn periods(parent: pg_sys::Oid) -> Vec<Period> {
     let since_1970 = |time: i64| match time {
         i64::MIN | i64::MAX => time,
         _ => time.saturating_add(EPOCH_2000),
     };
-    let found = partitions(parent, pg_sys::AccessShareLock);
-    found
+    to_read(parent)
         .into_iter()
         .map(|partition| Period {
             start: since_1970(partition.from),
@@ -32,12 +32,17 @@ pub fn periods(parent: pg_sys::Oid) -> Vec<Period> {
         .collect()
 }
 
-/// The same, with the lock of somebody who will write into them: as long as it is held none of them is detached.
-pub fn to_write(parent: pg_sys::Oid) -> Vec<Partition> {
-    partitions(parent, pg_sys::RowExclusiveLock)
+/// The partitions in order, nothing locked.
+pub fn to_read(parent: pg_sys::Oid) -> Vec<Partition> {
+    partitions(parent, pg_sys::AccessShareLock, pg_sys::AccessShareLock)
 }
 
-fn partitions(parent: pg_sys::Oid, lock: u32) -> Vec<Partition> {
+/// The same, with the lock of somebody who will write into them: as long as it is held none of them is detached.
+pub fn to_write(parent: pg_sys::Oid) -> Vec<Partition> {
+    partitions(parent, pg_sys::RowExclusiveLock, pg_sys::NoLock)
+}
+
+fn partitions(parent: pg_sys::Oid, lock: u32, unlock: u32) -> Vec<Partition> {
     // SAFETY: the relation stays open and locked while its partition descriptor is read; the arrays have the lengths that
     // the descriptor says: `ndatums` bounds of one key each, and one index more, saying which partition ends there.
     unsafe {
@@ -62,7 +67,7 @@ fn partitions(parent: pg_sys::Oid, lock: u32) -> Vec<Partition> {
                 }
             }
         }
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        pg_sys::table_close(relation, unlock as i32);
         found
     }
 }

@@ -46,6 +46,12 @@ pub fn client_sessions() -> i32 {
     unsafe { pg_sys::CountDBConnections(pg_sys::MyDatabaseId) }
 }
 
+/// When this transaction began: what now() says in SQL.
+pub fn transaction_start() -> i64 {
+    // SAFETY: reads a variable of this process.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+}
+
 /// Microseconds since 2000, as everything that is shown as a timestamp.
 pub fn now() -> i64 {
     // SAFETY: reads the clock.

@@ -16,6 +16,20 @@ pub fn exists(schema: &str, name: &str) -> bool {
     }
 }
 
+/// The name of a relation, or its number if it is gone.
+pub fn name_of(oid: pg_sys::Oid) -> String {
+    // SAFETY: a catalog lookup inside a transaction; the name is a copy that is ours.
+    unsafe {
+        let name = pg_sys::get_rel_name(oid);
+        if name.is_null() {
+            return oid.to_u32().to_string();
+        }
+        let copy = CStr::from_ptr(name).to_string_lossy().into_owned();
+        pg_sys::pfree(name.cast());
+        copy
+    }
+}
+
 /// An open relation. Its lock stays to the end of the transaction.
 pub struct Relation {
     pointer: pg_sys::Relation,
@@ -114,6 +128,27 @@ impl Relation {
     pub fn blocks(&self) -> u32 {
         // SAFETY: open, with storage.
         unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.pointer, pg_sys::ForkNumber::MAIN_FORKNUM) }
+    }
+}
+
+/// Whether a table has pages, as far as that can be said at once: not of one that somebody has locked.
+pub fn is_seen_to_have_pages(oid: pg_sys::Oid) -> bool {
+    const LOCK: i32 = pg_sys::AccessShareLock as i32;
+    // SAFETY: locked before it is opened; whoever is not a table with storage is not asked for its size.
+    unsafe {
+        if !pg_sys::ConditionalLockRelationOid(oid, LOCK) {
+            return false;
+        }
+        let relation = pg_sys::try_relation_open(oid, pg_sys::NoLock as i32);
+        if relation.is_null() {
+            pg_sys::UnlockRelationOid(oid, LOCK);
+            return false;
+        }
+        let stored = (*(*relation).rd_rel).relkind == pg_sys::RELKIND_RELATION as i8;
+        let has_pages =
+            stored && pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) > 0;
+        pg_sys::relation_close(relation, LOCK);
+        has_pages
     }
 }
 

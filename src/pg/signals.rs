@@ -46,6 +46,8 @@ pub fn install(stop: Stop) {
     unsafe {
         install_signal_handler(libc::SIGTERM, handler);
         install_signal_handler(libc::SIGHUP, server_reload);
+        // Up to here a reload was ignored, and the configuration may be older than that.
+        pg_sys::ConfigReloadPending = 1;
         pg_sys::BackgroundWorkerUnblockSignals();
     }
 }

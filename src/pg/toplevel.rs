@@ -38,7 +38,7 @@ pub fn run(statement: &str, limit: Duration) -> Result<(), Failure> {
         .catch_others(|caught| {
             timeout::stop();
             pg_sys::AbortOutOfAnyTransaction();
-            Err(Failure::from(caught))
+            Err(Failure::from(&caught))
         })
         .execute();
         pg_sys::PortalContext = portal_before;

@@ -7,40 +7,56 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::sqlstate::{self, Listener};
 use super::timeout;
 use crate::error::Error;
 
 /// What went wrong in a transaction that was rolled back.
 #[derive(Debug, Clone)]
 pub struct Failure {
+    pub code: PgSqlErrorCode,
+    /// As it was raised; one that a user made up has no other code than that of an internal error.
     pub sqlstate: String,
     pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
 }
 
 impl Failure {
-    fn of(code: PgSqlErrorCode, message: &str) -> Self {
-        Failure {
-            sqlstate: unpack_sqlstate(code),
-            message: message.to_owned(),
-        }
+    fn raised(caught: &CaughtError, listener: &Listener) -> Self {
+        let mut failure = Failure::from(caught);
+        failure.sqlstate = sqlstate::unpack(listener.code_of(failure.code));
+        failure
     }
 }
 
-impl From<CaughtError> for Failure {
-    fn from(caught: CaughtError) -> Self {
-        match &caught {
-            CaughtError::PostgresError(report)
-            | CaughtError::ErrorReport(report)
-            | CaughtError::RustPanic { ereport: report, .. } => {
-                Failure::of(report.sql_error_code(), report.message())
-            }
+impl From<&CaughtError> for Failure {
+    fn from(caught: &CaughtError) -> Self {
+        let (CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. }) = caught;
+        Failure {
+            code: report.sql_error_code(),
+            sqlstate: sqlstate::unpack(report.sql_error_code() as i32),
+            message: report.message().to_owned(),
+            detail: report.detail().map(str::to_owned),
+            hint: report.hint().map(str::to_owned),
         }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Failure::of(error.sqlstate(), &error.to_string())
+        match error {
+            Error::Raised(failure) => *failure,
+            error => Failure {
+                code: error.sqlstate(),
+                sqlstate: sqlstate::unpack(error.sqlstate() as i32),
+                message: error.to_string(),
+                detail: error.detail(),
+                hint: error.hint(),
+            },
+        }
     }
 }
 
@@ -48,6 +64,7 @@ impl From<Error> for Failure {
 /// comes out as a value; the process goes on. `body` takes locks first and a snapshot then, by `with_snapshot`, so that it
 /// sees what was committed while it waited.
 pub fn attempt<T>(limit: Duration, body: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+    let listener = AssertUnwindSafe(Listener::new());
     PgTryBuilder::new(AssertUnwindSafe(|| {
         begin();
         timeout::start(limit);
@@ -65,7 +82,7 @@ pub fn attempt<T>(limit: Duration, body: impl FnOnce() -> Result<T, Error>) -> R
     }))
     .catch_others(|caught| {
         abort();
-        Err(Failure::from(caught))
+        Err(Failure::raised(&caught, &listener))
     })
     .execute()
 }
@@ -120,6 +137,7 @@ pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, F
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
     };
+    let listener = AssertUnwindSafe(Listener::new());
     PgTryBuilder::new(AssertUnwindSafe(|| match body() {
         Ok(value) => {
             leave(true);
@@ -130,7 +148,7 @@ pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, F
             Err(Failure::from(error))
         }
     }))
-    .catch_others(move |caught| {
+    .catch_others(|caught| {
         let interrupted = matches!(
             &caught,
             CaughtError::PostgresError(report) if report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
@@ -140,7 +158,7 @@ pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, F
         if interrupted {
             caught.rethrow();
         }
-        Err(Failure::from(caught))
+        Err(Failure::raised(&caught, &listener))
     })
     .execute()
 }
@@ -218,31 +236,4 @@ pub fn after_commit(
     body: impl FnOnce() + Send + std::panic::UnwindSafe + std::panic::RefUnwindSafe + 'static,
 ) {
     pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::Commit, body);
-}
-
-/// Five characters, six bits each.
-fn unpack_sqlstate(code: PgSqlErrorCode) -> String {
-    let mut packed = code as u32;
-    (0..5)
-        .map(|_| {
-            let character = char::from((packed as u8 & 0x3f) + b'0');
-            packed >>= 6;
-            character
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sqlstates_are_written_as_people_know_them() {
-        assert_eq!(unpack_sqlstate(PgSqlErrorCode::ERRCODE_QUERY_CANCELED), "57014");
-        assert_eq!(
-            unpack_sqlstate(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE),
-            "55P03"
-        );
-        assert_eq!(unpack_sqlstate(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR), "XX000");
-    }
 }

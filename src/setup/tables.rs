@@ -192,4 +192,17 @@ pub const DATA_TABLES: &[DataTable] = &[
         guards: &[],
         columns: &[("class", "text"), ("max_lag", "interval")],
     },
+    DataTable {
+        table: Table::RejectedRemoved,
+        create: include_str!("../../sql/setup/rejected_removed.sql"),
+        guards: &[],
+        columns: &[
+            ("day", "date"),
+            ("cause", "text"),
+            ("rows", "bigint"),
+            ("bytes", "bigint"),
+            ("partitions", "bigint"),
+            ("last_at", "timestamp with time zone"),
+        ],
+    },
 ];

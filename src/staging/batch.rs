@@ -49,7 +49,12 @@ impl Batch {
 
     /// Full by size, whatever the number of rows.
     pub fn is_heavy(&self) -> bool {
-        self.arena.bytes() + self.rows.len() * size_of::<Row>() >= self.most_bytes
+        self.room_in_bytes() == 0
+    }
+
+    pub fn room_in_bytes(&self) -> usize {
+        let used = self.arena.bytes() + self.rows.len() * size_of::<Row>();
+        self.most_bytes.saturating_sub(used)
     }
 
     /// Makes room for what one page can hold, so that adding it allocates nothing.
@@ -68,6 +73,15 @@ impl Batch {
     pub fn route(&mut self, tuple: &[u8]) -> Option<(Route, i64)> {
         let ingested_at = Tuple::new(tuple)?.ingested_at();
         Some((self.router.route(ingested_at), ingested_at.unwrap_or(i64::MIN)))
+    }
+
+    /// Counts rows that cannot be taken, one of which has this time.
+    pub fn leave(&mut self, time: i64, rows: i64) {
+        if self.router.is_held_back(time) {
+            self.waiting.held_back += rows;
+        } else {
+            self.waiting.add_hour(time, rows);
+        }
     }
 
     /// Adds a row with a copy of its tuple.

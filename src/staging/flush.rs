@@ -8,17 +8,24 @@ use crate::installed::{DOORS, Installed, Table};
 use crate::partition::create::{Parent, ensure_ahead, ensure_at};
 use crate::pg::claim::Staging;
 use crate::pg::partitions::{self, EPOCH_2000, Partition};
-use crate::pg::{process, settings, xact};
+use crate::pg::{fault, process, settings, xact};
 use crate::sql::{read, value};
 
-use super::batch::Batch;
+use super::batch::{Batch, NO_LEAF, Row};
+use super::careful;
+use super::course::Course;
 use super::fallback;
-use super::judge::Window;
+use super::judge::{Around, Window};
 use super::route::{Router, Waiting};
+use super::standstill;
 use super::store;
 
-/// Partitions that one flush makes for rows that have none; further ones wait for the next.
-pub const PARTITIONS_PER_FLUSH: usize = 100;
+/// Partitions that one flush makes for rows that have none; further ones wait for the next. Each costs locks to the end of
+/// the transaction, and of those there is an end.
+const PARTITIONS_PER_FLUSH: usize = 100;
+
+/// Hours without a partition that one flush looks at, the earliest first: more than a year of them.
+pub const MISSING_HOURS: usize = 10_000;
 
 /// Bytes of rows that one batch holds in memory, one row more or less.
 const BATCH_BYTES: usize = 64 << 20;
@@ -32,6 +39,8 @@ pub struct Flushed {
     pub partitions_created: usize,
     /// Stopped because it had enough: there may be more to take.
     pub more: bool,
+    /// Some of the rejected rows had nothing wrong that we know of.
+    pub refused_by_facts: bool,
 }
 
 impl Flushed {
@@ -48,24 +57,44 @@ impl Flushed {
         self.waiting = later.waiting;
         self.waiting_reason = later.waiting_reason;
         self.more = later.more;
+        self.refused_by_facts |= later.refused_by_facts;
     }
 }
 
-/// Takes at most `max_rows` rows out of staging.
-pub fn flush(installed: &Installed, max_rows: i64) -> Result<Flushed, Error> {
+/// Takes at most `max_rows` rows out of staging. Whether it goes fast or with care, and which tables it leaves alone, is up to
+/// `course`; if it fails while it goes fast, it is to be undone and called again.
+pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Result<Flushed, Error> {
+    course.begin(process::now());
     let mut total = Flushed::default();
+    let started_at = process::now();
+    let mut nothing_waits = true;
     for door in DOORS {
         let left = max_rows - total.taken();
-        if left <= 0 || has_nothing_to_take(installed, door)? {
+        if left <= 0 {
+            nothing_waits = false;
             continue;
         }
         let before = (total.waiting, total.waiting_reason.take(), total.more);
-        let mut flushed = flush_door(installed, door, left)?;
+        let mut flushed = if course.is_left_alone(installed.require_table(door)?.to_u32()) {
+            Flushed::default()
+        } else if course.is_careful() {
+            careful::flush_door(installed, door, left, course)?
+        } else {
+            flush_door(installed, door, left, course)?
+        };
+        nothing_waits &= !flushed.more && flushed.waiting == 0;
         flushed.waiting += before.0;
         flushed.waiting_reason = flushed.waiting_reason.or(before.1);
         flushed.more |= before.2;
         total.add(flushed);
     }
+    course.end();
+    match course.obstacle() {
+        Some(obstacle) => total.waiting_reason = Some(obstacle.reason()),
+        None if nothing_waits => standstill::nothing_waits(started_at),
+        None => {}
+    }
+    fault::point("before_commit");
     Ok(total)
 }
 
@@ -84,31 +113,44 @@ pub fn is_empty(installed: &Installed, door: Table) -> Result<bool, Error> {
     Ok(found != Some(true))
 }
 
-fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flushed, Error> {
+/// The same for one of the staging tables.
+pub fn flush_door(
+    installed: &Installed,
+    door: Table,
+    max_rows: i64,
+    course: &Course,
+) -> Result<Flushed, Error> {
+    if has_nothing_to_take(installed, door)? {
+        return Ok(Flushed::default());
+    }
     ensure_ahead(installed, Parent::Rejected)?;
     if door == Table::Ingest {
         // The rows go for good from a table that a crash empties; their facts must not be lost in the same crash.
         settings::commit_to_local_disk();
     }
-    let (mut flushed, waiting) = move_rows(installed, door, max_rows)?;
+    let (mut flushed, waiting) = move_rows(installed, door, max_rows, course)?;
+    flushed.waiting = waiting.rows + waiting.held_back;
     if waiting.rows == 0 {
         return Ok(flushed);
     }
     let times: Vec<i64> = waiting
-        .times(PARTITIONS_PER_FLUSH)
+        .times(MISSING_HOURS)
         .into_iter()
         .map(|time| time + EPOCH_2000)
         .collect();
-    flushed.waiting = waiting.rows;
-    match xact::subtransaction(|| ensure_at(installed, Parent::Facts, &times)) {
+    fault::point("before_partition");
+    match xact::subtransaction(|| ensure_at(installed, Parent::Facts, &times, PARTITIONS_PER_FLUSH)) {
         Ok(created) => {
             let left = max_rows - flushed.taken();
             if left > 0 {
-                let (more, waiting) = move_rows(installed, door, left)?;
+                let (more, waiting) = move_rows(installed, door, left, course)?;
                 flushed.add(more);
-                flushed.waiting = waiting.rows;
+                flushed.waiting = waiting.rows + waiting.held_back;
             }
             flushed.partitions_created = created;
+            if flushed.waiting > 0 {
+                flushed.waiting_reason = Some(still_waiting(created, left));
+            }
         }
         Err(failure) => {
             flushed.waiting_reason = Some(format!(
@@ -120,6 +162,17 @@ fn flush_door(installed: &Installed, door: Table, max_rows: i64) -> Result<Flush
     Ok(flushed)
 }
 
+/// Why rows wait although partitions could be made.
+fn still_waiting(created: usize, left: i64) -> String {
+    if created >= PARTITIONS_PER_FLUSH {
+        format!("more than {PARTITIONS_PER_FLUSH} partitions are missing; each flush makes that many")
+    } else if left <= 0 {
+        "their partitions are made; max_rows was reached before".to_owned()
+    } else {
+        "they came in while partitions were made; the next flush takes them".to_owned()
+    }
+}
+
 /// What one move of rows works on.
 pub struct Move<'a> {
     pub installed: &'a Installed,
@@ -127,10 +180,25 @@ pub struct Move<'a> {
     pub partitions: Vec<Partition>,
     /// The transaction had written something before: perhaps attributes.
     pub wrote_before: bool,
+    pub course: &'a Course,
+}
+
+impl Move<'_> {
+    /// The partition of rows that share one.
+    pub fn partition_of(&self, rows: &[Row]) -> Option<u32> {
+        let row = rows.first().filter(|row| row.leaf != NO_LEAF)?;
+        let partition = self.partitions.get(row.leaf as usize)?;
+        Some(partition.oid.to_u32())
+    }
 }
 
 /// Moves rows that have a place to go to; says which ones wait for a partition.
-fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flushed, Waiting), Error> {
+fn move_rows(
+    installed: &Installed,
+    door: Table,
+    max_rows: i64,
+    course: &Course,
+) -> Result<(Flushed, Waiting), Error> {
     let staging = installed.require_table(door)?;
     let facts = installed.require_table(Table::Facts)?;
     let work = Move {
@@ -138,16 +206,22 @@ fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flush
         door,
         partitions: partitions::to_write(facts),
         wrote_before: xact::has_id(),
+        course,
     };
     let periods = work
         .partitions
         .iter()
         .map(|partition| (partition.from, partition.until))
         .collect();
+    let closed = (0..work.partitions.len())
+        .filter(|place| course.is_left_alone(work.partitions[*place].oid.to_u32()))
+        .collect();
     let most_rows = usize::try_from(max_rows).unwrap_or(usize::MAX);
-    let mut batch = Batch::new(Router::new(periods, accepted()), most_rows, BATCH_BYTES);
+    let router = Router::new(periods, closed, accepted(installed)?);
+    let mut batch = Batch::new(router, most_rows, BATCH_BYTES);
 
     let direct = Staging::open(staging);
+    fault::point("opened");
     // What was done before in this transaction counts too: rows staged, rows taken.
     xact::next_command();
     let flushed = xact::with_snapshot(|| {
@@ -155,18 +229,30 @@ fn move_rows(installed: &Installed, door: Table, max_rows: i64) -> Result<(Flush
             Some(direct) => direct.claim(&mut batch),
             None => fallback::claim(&work, &mut batch)?,
         }
+        fault::point("claimed");
         store::store(&work, facts, &mut batch)
     })?;
     xact::next_command();
     Ok((flushed, batch.waiting))
 }
 
-/// The times that are accepted now.
-fn accepted() -> Window {
-    const SECOND: i64 = 1_000_000;
-    let now = process::now();
-    Window {
-        from: now.saturating_sub(guc::accept_past_seconds() * SECOND),
-        until: now.saturating_add(guc::accept_future_seconds() * SECOND),
+const SECOND: i64 = 1_000_000;
+
+/// How far observed_at may be from ingested_at.
+pub fn around() -> Around {
+    let micros = |seconds: Option<i64>| seconds.map_or(i64::MAX, |seconds| seconds.saturating_mul(SECOND));
+    Around {
+        past: micros(guc::accept_observed_past_seconds()),
+        future: micros(guc::accept_observed_future_seconds()),
     }
+}
+
+/// The times of ingested_at that are accepted now.
+fn accepted(installed: &Installed) -> Result<Window, Error> {
+    let now = process::now();
+    let reference = standstill::reference(installed, now)?;
+    Ok(Window {
+        from: reference.saturating_sub(guc::accept_past_seconds() * SECOND),
+        until: now.saturating_add(guc::accept_future_seconds() * SECOND),
+    })
 }

@@ -7,7 +7,9 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::course::Course;
 use super::flush::{Flushed, flush, is_empty};
+use super::standstill;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{DOORS, Installed};
@@ -41,8 +43,15 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
     let installed = Installed::require()?;
     shmem::notice_if_unseen(process::my_database());
 
+    standstill::forget();
     let started_at = process::now();
-    let flushed = flush_batches(&installed, max_rows.unwrap_or(i64::MAX))?;
+    let mut course = Course::default();
+    let flushed = flush_batches(&installed, max_rows.unwrap_or(i64::MAX), &mut course)?;
+    if flushed.taken() == 0
+        && let Some(obstacle) = course.obstacle()
+    {
+        return Err(obstacle.as_error().into());
+    }
     let rows = flushed.stored;
     LAST.set(Some(Last {
         started_at,
@@ -53,16 +62,29 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
 }
 
 /// In batches, so that memory stays bounded however much is waiting, each with a snapshot of its own.
-fn flush_batches(installed: &Installed, limit: i64) -> Result<Flushed, Error> {
+fn flush_batches(installed: &Installed, limit: i64, course: &mut Course) -> Result<Flushed, Error> {
     let mut total = Flushed::default();
     loop {
         let batch = guc::flush_batch_rows().min(limit.saturating_sub(total.taken()));
-        let flushed = xact::with_snapshot(|| flush(installed, batch))?;
+        let flushed = flush_batch(installed, batch, course)?;
         let more = flushed.more;
         total.add(flushed);
         if !more || total.taken() >= limit {
             return Ok(total);
         }
+    }
+}
+
+/// The fast way in a subtransaction: the transaction is the caller's, and has to go on when something is in the way.
+fn flush_batch(installed: &Installed, rows: i64, course: &mut Course) -> Result<Flushed, Error> {
+    let run = |course: &mut Course| xact::with_snapshot(|| flush(installed, rows, course));
+    if course.is_careful() {
+        return run(course);
+    }
+    match xact::subtransaction(|| run(course)) {
+        Ok(flushed) => Ok(flushed),
+        Err(failure) if course.stumbled(&failure.sqlstate) => run(course),
+        Err(failure) => Err(failure.into()),
     }
 }
 
@@ -84,9 +106,11 @@ fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
         })?;
     xact::check_writable()?;
     let installed = Installed::require()?;
+    standstill::forget();
     let start = Instant::now();
+    let mut course = Course::default();
     loop {
-        flush_batches(&installed, i64::MAX)?;
+        flush_batches(&installed, i64::MAX, &mut course)?;
         let empty = xact::with_snapshot(|| {
             DOORS
                 .iter()

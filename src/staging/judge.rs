@@ -64,12 +64,38 @@ impl Window {
     }
 }
 
+/// How far `observed_at` may be from the reading's own `ingested_at`, in microseconds; i64::MAX: any time will do. From
+/// `ingested_at` and not from the clock of the flush, so that a reading that had to wait is judged as it would have been at
+/// once, and the same whenever it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Around {
+    pub past: i64,
+    pub future: i64,
+}
+
+impl Around {
+    #[inline]
+    pub fn accepts(&self, ingested_at: i64, observed_at: i64) -> bool {
+        let ahead = observed_at.saturating_sub(ingested_at);
+        let behind = ingested_at.saturating_sub(observed_at);
+        ahead <= self.future && behind <= self.past
+    }
+}
+
+/// The times that are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    pub ingested_at: Window,
+    pub observed_at: Around,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     Missing(&'static str),
     TenantTooLow,
     IngestedAtOutside,
     ObservedAtInfinite,
+    ObservedAtOutside,
     NoValue,
     SeveralValues,
     NotRegistered,
@@ -82,7 +108,7 @@ impl Fault {
         match self {
             Fault::Missing(_) => "23502",
             Fault::TenantTooLow | Fault::NoBoolean => "22003",
-            Fault::IngestedAtOutside | Fault::ObservedAtInfinite => "22008",
+            Fault::IngestedAtOutside | Fault::ObservedAtInfinite | Fault::ObservedAtOutside => "22008",
             Fault::NoValue | Fault::SeveralValues => "22023",
             Fault::NotRegistered => "42704",
             Fault::WrongKind(_) => "42804",
@@ -95,6 +121,7 @@ impl Fault {
             Fault::TenantTooLow => "tenant_id is below 1".into(),
             Fault::IngestedAtOutside => "ingested_at is outside the accepted window".into(),
             Fault::ObservedAtInfinite => "observed_at is infinite".into(),
+            Fault::ObservedAtOutside => "observed_at is too far from ingested_at".into(),
             Fault::NoValue => "no value is set".into(),
             Fault::SeveralValues => "more than one value is set".into(),
             Fault::NotRegistered => "attribute is not registered for the tenant".into(),
@@ -118,7 +145,7 @@ const INFINITY: i64 = i64::MAX;
 #[inline]
 pub fn fault(
     reading: &Reading,
-    accepted: &Window,
+    accepted: &Accepted,
     attribute: impl FnOnce(i32) -> Option<Attribute>,
 ) -> Option<Fault> {
     let Some(tenant_id) = reading.tenant_id else {
@@ -136,11 +163,17 @@ pub fn fault(
     if tenant_id < 1 {
         return Some(Fault::TenantTooLow);
     }
-    if !accepted.accepts(ingested_at) {
+    if !accepted.ingested_at.accepts(ingested_at) {
         return Some(Fault::IngestedAtOutside);
     }
     if matches!(reading.observed_at, Some(MINUS_INFINITY | INFINITY)) {
         return Some(Fault::ObservedAtInfinite);
+    }
+    if reading
+        .observed_at
+        .is_some_and(|observed_at| !accepted.observed_at.accepts(ingested_at, observed_at))
+    {
+        return Some(Fault::ObservedAtOutside);
     }
     match u8::from(reading.has_num) + u8::from(reading.value_int.is_some()) + u8::from(reading.has_text) {
         0 => return Some(Fault::NoValue),
@@ -164,12 +197,19 @@ pub fn fault(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    const WINDOW: Window = Window {
-        from: 1000,
-        until: 2000,
+    const ACCEPTED: Accepted = Accepted {
+        ingested_at: Window {
+            from: 1000,
+            until: 2000,
+        },
+        observed_at: Around {
+            past: i64::MAX,
+            future: i64::MAX,
+        },
     };
 
     const GOOD: Reading = Reading {
@@ -184,7 +224,7 @@ mod tests {
     };
 
     fn judged(reading: Reading, tenant_id: i64, value_type: ValueType) -> Option<Fault> {
-        fault(&reading, &WINDOW, |id| {
+        fault(&reading, &ACCEPTED, |id| {
             (id == 3).then_some(Attribute {
                 tenant_id,
                 value_type,
@@ -241,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn observed_at_may_be_any_time_but_infinity() {
+    fn without_bounds_observed_at_may_be_any_time_but_infinity() {
         for (time, expected) in [
             (i64::MIN, Some(Fault::ObservedAtInfinite)),
             (i64::MIN + 1, None),
@@ -253,6 +293,38 @@ mod tests {
                 ..GOOD
             };
             assert_eq!(as_number(reading), expected, "{time}");
+        }
+    }
+
+    #[test]
+    fn observed_at_is_measured_from_ingested_at() {
+        let accepted = Accepted {
+            observed_at: Around {
+                past: 100,
+                future: 10,
+            },
+            ..ACCEPTED
+        };
+        for (time, expected) in [
+            (None, None),
+            (Some(1400), None),
+            (Some(1399), Some(Fault::ObservedAtOutside)),
+            (Some(1510), None),
+            (Some(1511), Some(Fault::ObservedAtOutside)),
+            (Some(i64::MIN + 1), Some(Fault::ObservedAtOutside)),
+            (Some(i64::MAX - 1), Some(Fault::ObservedAtOutside)),
+            (Some(i64::MAX), Some(Fault::ObservedAtInfinite)),
+        ] {
+            let reading = Reading {
+                observed_at: time,
+                ..GOOD
+            };
+            let attribute = Attribute {
+                tenant_id: 7,
+                value_type: ValueType::Number,
+            };
+            let found = fault(&reading, &accepted, |_| Some(attribute));
+            assert_eq!(found, expected, "{time:?}");
         }
     }
 
@@ -308,6 +380,56 @@ mod tests {
             ..GOOD
         };
         assert_eq!(as_number(unknown), Some(Fault::NotRegistered));
+    }
+
+    /// Every fault there is, in all its forms.
+    fn faults() -> Vec<Fault> {
+        use Fault::*;
+        // A new one does not compile before it is named here and listed below.
+        let _named = |fault: Fault| match fault {
+            Missing(_) | TenantTooLow | IngestedAtOutside | ObservedAtInfinite | ObservedAtOutside
+            | NoValue | SeveralValues | NotRegistered | WrongKind(_) | NoBoolean => {}
+        };
+        let missing = ["tenant_id", "entity_id", "attribute_id", "ingested_at"].map(Missing);
+        let others = [
+            TenantTooLow,
+            IngestedAtOutside,
+            ObservedAtInfinite,
+            ObservedAtOutside,
+            NoValue,
+            SeveralValues,
+            NotRegistered,
+            NoBoolean,
+        ];
+        let wrong_kinds = ValueType::ALL.map(WrongKind);
+        [&missing[..], &others, &wrong_kinds].concat()
+    }
+
+    #[test]
+    fn the_readme_lists_every_reason_and_no_other() {
+        let readme = include_str!("../../README.md");
+        let (_, table) = readme.split_once("| SQLSTATE | `reason` |").unwrap();
+        let mut documented: Vec<(&str, &str)> = Vec::new();
+        for line in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let reasons = cells[2].split('`').skip(1).step_by(2);
+            documented.extend(reasons.map(|reason| (cells[1], reason)));
+        }
+        let reasons: Vec<(&str, String)> = faults()
+            .into_iter()
+            .map(|fault| (fault.sqlstate(), fault.reason().into_owned()))
+            .collect();
+        for (sqlstate, reason) in &reasons {
+            assert!(
+                documented.contains(&(*sqlstate, reason)),
+                "not in README.md: {sqlstate} {reason}"
+            );
+        }
+        assert_eq!(
+            documented.len(),
+            reasons.len(),
+            "README.md has reasons that do not exist"
+        );
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! Staging to facts.
 
 pub mod batch;
+mod bisect;
+pub mod blame;
+mod careful;
+pub mod course;
 mod dictionary;
 mod fallback;
 pub mod flush;
 mod functions;
 pub mod judge;
 pub mod reading;
+mod rejected;
 pub mod route;
-mod store;
+mod standstill;
+pub mod store;

@@ -2,12 +2,12 @@
 //! facts, which `pg::layout` has compared with the table at hand.
 
 /// Bytes of a tuple before the null bitmap.
-const FIXED_HEADER: usize = 23;
-const INFOMASK2: usize = 18;
-const INFOMASK: usize = 20;
-const HEADER_LENGTH: usize = 22;
+pub const FIXED_HEADER: usize = 23;
+pub const INFOMASK2: usize = 18;
+pub const INFOMASK: usize = 20;
+pub const HEADER_LENGTH: usize = 22;
 const ATTRIBUTES_MASK: u16 = 0x07ff;
-const HAS_NULL: u16 = 0x0001;
+pub const HAS_NULL: u16 = 0x0001;
 
 /// The columns, in their order.
 const COLUMNS: usize = 8;
@@ -58,6 +58,21 @@ impl<'a> Tuple<'a> {
             present,
         };
         (tuple.offset(COLUMNS - 1) <= bytes.len()).then_some(tuple)
+    }
+
+    /// Bit n set: column n has a value.
+    pub fn present(&self) -> u8 {
+        self.present
+    }
+
+    /// The values alone, as they lie behind the header.
+    pub fn values(&self) -> &'a [u8] {
+        let end = if self.has(COLUMNS - 1) {
+            self.bytes.len()
+        } else {
+            self.offset(COLUMNS - 1)
+        };
+        self.bytes.get(self.header..end).unwrap_or_default()
     }
 
     #[inline]

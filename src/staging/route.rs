@@ -1,5 +1,7 @@
 //! Where a row goes by its time. Pure: times are the server's microseconds.
 
+use std::collections::BTreeMap;
+
 use super::judge::Window;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,7 +10,7 @@ pub enum Route {
     Leaf(u32),
     /// No partition will ever take it: the judge will say why.
     Refused,
-    /// It may be stored, but there is no partition yet.
+    /// It may be stored, but there is no partition yet, or its partition cannot be written just now.
     Waits,
 }
 
@@ -16,17 +18,32 @@ pub enum Route {
 pub struct Router {
     /// From, up to and without.
     periods: Vec<(i64, i64)>,
+    /// Places of partitions that are left alone, in order.
+    closed: Vec<usize>,
     accepted: Window,
     last: usize,
 }
 
 impl Router {
-    pub fn new(periods: Vec<(i64, i64)>, accepted: Window) -> Router {
+    pub fn new(periods: Vec<(i64, i64)>, closed: Vec<usize>, accepted: Window) -> Router {
         Router {
             periods,
+            closed,
             accepted,
             last: 0,
         }
+    }
+
+    /// Whether a partition takes rows.
+    pub fn is_open(&self, place: usize) -> bool {
+        self.closed.is_empty() || self.closed.binary_search(&place).is_err()
+    }
+
+    /// Whether a row waits for a partition that is there.
+    pub fn is_held_back(&self, time: i64) -> bool {
+        let next = self.periods.partition_point(|(from, _)| *from <= time);
+        next.checked_sub(1)
+            .is_some_and(|place| self.covers(place, time) && !self.is_open(place))
     }
 
     pub fn accepted(&self) -> Window {
@@ -50,6 +67,9 @@ impl Router {
                 };
             }
         }
+        if !self.is_open(self.last) {
+            return Route::Waits;
+        }
         Route::Leaf(self.last as u32)
     }
 
@@ -66,31 +86,30 @@ impl Router {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Waiting {
     pub rows: i64,
-    times: Vec<i64>,
+    /// Further ones, whose partition is there, but cannot be written.
+    pub held_back: i64,
+    /// By the hour.
+    times: BTreeMap<i64, i64>,
+    last_hour: Option<i64>,
 }
 
 const HOUR: i64 = 3_600_000_000;
 
 impl Waiting {
-    pub fn add(&mut self, time: i64) {
-        self.add_hour(time, 1);
-    }
-
     /// So many rows of one hour, one of which has this time.
     pub fn add_hour(&mut self, time: i64, rows: i64) {
         self.rows += rows;
-        let same_hour = |known: &i64| known.div_euclid(HOUR) == time.div_euclid(HOUR);
-        if !self.times.iter().rev().any(same_hour) {
-            self.times.push(time);
+        let hour = time.div_euclid(HOUR);
+        // Most rows are of the hour of the row before.
+        if self.last_hour != Some(hour) {
+            self.times.entry(hour).or_insert(time);
+            self.last_hour = Some(hour);
         }
     }
 
     /// At most so many, the earliest first.
     pub fn times(&self, most: usize) -> Vec<i64> {
-        let mut times = self.times.clone();
-        times.sort_unstable();
-        times.truncate(most);
-        times
+        self.times.values().copied().take(most).collect()
     }
 }
 
@@ -101,6 +120,7 @@ mod tests {
     fn router(periods: &[(i64, i64)]) -> Router {
         Router::new(
             periods.to_vec(),
+            vec![],
             Window {
                 from: 100,
                 until: 200,
@@ -134,6 +154,23 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_a_closed_partition_wait_and_no_others() {
+        let window = Window {
+            from: 100,
+            until: 200,
+        };
+        let mut router = Router::new(vec![(100, 110), (110, 120), (150, 160)], vec![1], window);
+        let found: Vec<Route> = [105, 110, 119, 120, 155]
+            .into_iter()
+            .map(|time| router.route(Some(time)))
+            .collect();
+        use Route::*;
+        assert_eq!(found, [Leaf(0), Waits, Waits, Waits, Leaf(2)]);
+        let held_back = [99, 105, 110, 119, 120, 155].map(|time| router.is_held_back(time));
+        assert_eq!(held_back, [false, false, true, true, false, false]);
+    }
+
+    #[test]
     fn without_partitions_what_is_accepted_waits() {
         let mut router = router(&[]);
         assert_eq!(router.route(Some(150)), Route::Waits);
@@ -147,7 +184,7 @@ mod tests {
     fn one_time_an_hour_is_kept_of_what_waits() {
         let mut waiting = Waiting::default();
         for time in [2 * HOUR, -1, 0, 2 * HOUR + 5, HOUR - 1, -HOUR] {
-            waiting.add(time);
+            waiting.add_hour(time, 1);
         }
         assert_eq!(waiting.rows, 6);
         assert_eq!(waiting.times(10), [-1, 0, 2 * HOUR]);

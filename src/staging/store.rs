@@ -2,20 +2,23 @@
 
 use pgrx::pg_sys;
 
-use super::batch::{Batch, NO_LEAF, Row};
+use super::batch::{Batch, Row};
+use super::careful;
 use super::dictionary::with_attributes;
-use super::flush::{Flushed, Move};
-use super::judge::fault;
+use super::flush::{Flushed, Move, around};
+use super::judge::{self, Accepted};
 use super::reading::Tuple;
+use super::rejected::{self, Refused, Why};
 use crate::error::Error;
 use crate::installed::Table;
+use crate::pg::fault;
 use crate::pg::handover::{TAKEN, Taken};
 use crate::pg::leaf::{Leaf, parent_is_plain};
 use crate::pg::memory::Scratch;
 use crate::pg::slots::Slots;
-use crate::sql::{argument, write_taken};
+use crate::sql::write_taken;
 
-const COLUMNS: &str =
+pub const COLUMNS: &str =
     "tenant_id, entity_id, ingested_at, observed_at, value_num, value_int, attribute_id, value_text";
 
 pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flushed, Error> {
@@ -26,39 +29,52 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
     if batch.rows.is_empty() {
         return Ok(flushed);
     }
-    let (mut good, refused) = judge(work, batch)?;
+    fault::point("before_judge");
+    let (mut good, mut refused) = judge(work, batch)?;
+    fault::point("judged");
     good.sort_by_key(|row| (row.leaf, row.ingested_at));
-    flushed.stored = write_facts(work, facts, batch, &good)?;
-    flushed.rejected = write_rejected(work, refused)?;
+    flushed.stored = if work.course.is_careful() {
+        let by_judge = refused.len();
+        let written = careful::write_facts(work, facts, batch, &good, &mut refused)?;
+        flushed.refused_by_facts = refused.len() > by_judge;
+        written
+    } else {
+        write_facts(work, facts, batch, &good)?
+    };
+    fault::point("before_rejected");
+    flushed.rejected = rejected::write(work, batch, &refused)?;
     Ok(flushed)
 }
 
 /// The rows that may be stored, and the others with their faults.
-fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Taken), Error> {
-    let accepted = batch.router.accepted();
+fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Vec<Refused>), Error> {
+    let accepted = Accepted {
+        ingested_at: batch.router.accepted(),
+        observed_at: around(),
+    };
     let ids = batch
         .rows
         .iter()
         .filter_map(|row| Tuple::new(batch.tuple(row))?.attribute_id());
     with_attributes(work.installed, work.wrote_before, ids, |attributes| {
         let mut good = Vec::with_capacity(batch.rows.len());
-        let mut refused = Taken::new();
+        let mut refused = Vec::new();
         for row in &batch.rows {
             let tuple = batch.tuple(row);
             let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
                 return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
             };
-            match fault(&reading, &accepted, |id| attributes.get(id)) {
+            match judge::fault(&reading, &accepted, |id| attributes.get(id)) {
                 None => good.push(*row),
-                found => refused.add(tuple, found),
+                Some(found) => refused.push((*row, Why::Fault(found))),
             }
         }
         Ok((good, refused))
     })?
 }
 
-/// `rows` in order of their partitions.
-fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[Row]) -> Result<i64, Error> {
+/// `rows` in order of their partitions. All or, with an error, none.
+pub fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[Row]) -> Result<i64, Error> {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -68,11 +84,11 @@ fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[Row])
     let mut stored = 0;
     let mut rest = Taken::new();
     for of_leaf in rows.chunk_by(|left, right| left.leaf == right.leaf) {
-        let leaf = of_leaf
-            .first()
-            .filter(|row| direct && row.leaf != NO_LEAF)
-            .and_then(|row| work.partitions.get(row.leaf as usize))
-            .and_then(|partition| Leaf::open(partition.oid));
+        let partition = work.partition_of(of_leaf);
+        work.course.writes(partition);
+        let leaf = partition
+            .filter(|_| direct)
+            .and_then(|oid| Leaf::open(pg_sys::Oid::from(oid)));
         match leaf {
             Some(leaf) => {
                 leaf.insert(batch, of_leaf, &mut slots, &scratch);
@@ -81,24 +97,19 @@ fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[Row])
             None => of_leaf.iter().for_each(|row| rest.add(batch.tuple(row), None)),
         }
     }
+    if !work.course.is_careful() {
+        // One statement for all of them, in which it is not known whose turn it is.
+        work.course.writes(None);
+    }
     if rest.is_empty() {
+        work.course.writes(None);
         return Ok(stored);
     }
     let text = format!(
         "INSERT INTO {} ({COLUMNS}) SELECT {COLUMNS} FROM {TAKEN}",
         work.installed.qualified(Table::Facts)
     );
-    Ok(stored + write_taken(&text, vec![], &mut rest)?)
-}
-
-fn write_rejected(work: &Move, mut refused: Taken) -> Result<i64, Error> {
-    if refused.is_empty() {
-        return Ok(0);
-    }
-    let text = format!(
-        "INSERT INTO {} ({COLUMNS}, durable, sqlstate, reason) SELECT {COLUMNS}, $1, sqlstate, reason FROM {TAKEN}",
-        work.installed.qualified(Table::Rejected)
-    );
-    let durable = work.door == Table::IngestDurable;
-    write_taken(&text, vec![argument(durable)], &mut refused)
+    stored += write_taken(&text, vec![], &mut rest)?;
+    work.course.writes(None);
+    Ok(stored)
 }

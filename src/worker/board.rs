@@ -184,6 +184,16 @@ impl TaskState {
         self.waiting = waiting.map_or(Text::EMPTY, Text::new);
     }
 
+    /// A run that did what it could, but met something in the way (`failed`), or still leaves that alone.
+    pub fn hinder(&mut self, now: i64, duration_us: i64, backoff_us: i64, waiting: &str) {
+        self.running = false;
+        self.last_success = now;
+        self.last_duration_us = duration_us;
+        self.runs += 1;
+        self.backoff_until = now.saturating_add(backoff_us);
+        self.waiting = Text::new(waiting);
+    }
+
     pub fn fail(&mut self, now: i64, duration_us: i64, backoff_us: i64, sqlstate: &str, message: &str) {
         self.running = false;
         self.last_duration_us = duration_us;
@@ -223,6 +233,8 @@ pub struct Database {
     pub held_by: i32,
     /// The launcher could not start a worker, for lack of slots.
     pub short_of_workers: bool,
+    /// When a flush last left nothing behind.
+    pub nothing_waited_at: i64,
     pub workers: [Process; ROLES],
     tasks: [TaskState; TASKS],
     jobs: [Option<Job>; JOBS],
@@ -235,6 +247,7 @@ impl Database {
         notices: 0,
         held_by: 0,
         short_of_workers: false,
+        nothing_waited_at: 0,
         workers: [Process::NONE; ROLES],
         tasks: [TaskState::NONE; TASKS],
         jobs: [None; JOBS],

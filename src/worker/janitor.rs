@@ -3,6 +3,7 @@
 use super::task::Context;
 use crate::error::Error;
 use crate::installed::DOORS;
+use crate::rejected::parts::parts;
 
 /// The relation is looked up again: between the request and now it may have been dropped and made anew.
 pub fn vacuum_staging_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
@@ -20,4 +21,13 @@ pub fn vacuum_staging_statement(context: &Context, relation: u32) -> Result<Opti
         }
     }
     Ok(None)
+}
+
+/// What was deleted from the rejected readings of today makes room for the next ones. The file keeps its size: to give its end
+/// back would lock the flush out.
+pub fn vacuum_rejected_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
+    let part = parts(context.installed)?
+        .into_iter()
+        .find(|part| part.oid == relation);
+    Ok(part.map(|part| format!("VACUUM (SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}", part.name)))
 }

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::board::Job;
-use super::task::{Context, Report, VACUUM_STAGING};
+use super::task::{Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
 use crate::error::Error;
 use crate::installed::DOORS;
 use crate::partition::create::{Parent, ensure_ahead};
+use crate::rejected::trim::trim;
 use crate::shmem;
 use crate::sql::{argument, read, value};
 
@@ -61,16 +62,30 @@ pub fn sweep_staging(context: &Context) -> Result<Report, Error> {
                 .or_default()
                 .wants_vacuum(dead.unwrap_or(0))
         }) {
-            let job = Job {
-                task: VACUUM_STAGING,
-                relation,
-            };
-            if shmem::change_database(context.database, |database| database.request(job)) == Some(true) {
-                shmem::wake_for_jobs(context.database);
-            }
+            ask_janitor(context, VACUUM_STAGING, relation);
         }
     }
     Ok(Report::default())
+}
+
+/// Bounds what is kept of rejected readings.
+pub fn trim_rejected(context: &Context) -> Result<Report, Error> {
+    let trimmed = trim(context.installed)?;
+    if let Some(relation) = trimmed.to_vacuum {
+        ask_janitor(context, VACUUM_REJECTED, relation);
+    }
+    Ok(Report {
+        again: trimmed.more,
+        waiting: trimmed.waiting,
+        ..Report::default()
+    })
+}
+
+fn ask_janitor(context: &Context, task: u8, relation: u32) {
+    let job = Job { task, relation };
+    if shmem::change_database(context.database, |database| database.request(job)) == Some(true) {
+        shmem::wake_for_jobs(context.database);
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod janitor;
 mod launcher;
 mod maintenance;
 mod readiness;
-mod schedule;
+pub mod schedule;
 mod service;
 pub mod task;
 

@@ -60,6 +60,11 @@ impl Entry {
         self.next = self.next.min(now + LOOK_AGAIN);
     }
 
+    /// Rows stay behind, and each run looks at them anew: it shall not take more than a tenth of the time.
+    pub fn rest(&mut self, now: Now, took: Duration) {
+        self.next = self.next.max(now + took.saturating_mul(9).min(LOOK_AGAIN));
+    }
+
     /// A setting changed: what depends on it is done at once, unless it is failing.
     pub fn reload(&mut self, now: Now) {
         if self.failures == 0 {
@@ -74,6 +79,11 @@ impl Entry {
         self.next = now + wait;
         wait
     }
+}
+
+/// How long something that fails again and again is left alone.
+pub fn wait_after(failures: u32, sqlstate: &str, jitter: f64) -> Duration {
+    backoff(failures, FIRST_BACKOFF, longest(sqlstate), jitter)
 }
 
 /// How long a task backs off at most, by what failed: a lock is soon released, and rows wait meanwhile; for a full disk or
@@ -241,6 +251,18 @@ mod tests {
         task.failed(3 * SECOND, 60 * SECOND, "53100", 0.0);
         task.reload(3 * SECOND);
         assert!(!task.is_due(10 * SECOND));
+    }
+
+    #[test]
+    fn a_run_that_leaves_rows_behind_is_followed_by_a_rest_in_proportion() {
+        let mut task = Entry::default();
+        task.begin(Now::ZERO, SECOND / 10);
+        task.rest(SECOND / 1000, SECOND / 1000);
+        assert_eq!(task.wait(Now::ZERO), SECOND / 10);
+        task.rest(SECOND / 10, SECOND / 10);
+        assert_eq!(task.wait(Now::ZERO), SECOND);
+        task.rest(SECOND, 10 * SECOND);
+        assert_eq!(task.wait(SECOND), LOOK_AGAIN);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::board::{Job, Presence, Role, TaskState};
 use super::hold;
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
-use super::task::{Context, Report, Run, Statement, Task, Work, tasks_of};
+use super::task::{Context, Hindrance, Report, Run, Statement, Task, Work, tasks_of, try_with_care};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
@@ -241,18 +241,30 @@ impl Service {
 
     fn run_periodic(&mut self, index: usize, every: Duration, run: Run) -> bool {
         let start = self.begin(index);
-        let outcome = self.in_transaction(guc::task_timeout(), run);
+        let mut outcome = self.in_transaction(guc::task_timeout(), run);
+        if let Err(failure) = &outcome
+            && try_with_care(self.role, failure)
+        {
+            outcome = self.in_transaction(guc::task_timeout(), run);
+        }
         match outcome {
             Ok(Outcome::Gone) => return self.leave_for_good(),
             Ok(Outcome::Done(report)) => {
                 let now = self.now();
                 let (_, entry, gate) = &mut self.tasks[index];
                 entry.succeeded();
-                gate.reset();
                 if report.again {
                     entry.again(now);
+                } else if report.waiting.is_some() {
+                    entry.rest(now, start.elapsed());
                 }
-                self.record_success(index, start.elapsed(), report.waiting.as_deref());
+                match &report.hindrance {
+                    Some(hindrance) => self.record_hindrance(index, start.elapsed(), &report, hindrance),
+                    None => {
+                        gate.reset();
+                        self.record_success(index, start.elapsed(), report.waiting.as_deref());
+                    }
+                }
             }
             Ok(Outcome::Waiting(reason)) => {
                 let now = self.now();
@@ -388,6 +400,7 @@ impl Service {
                     }
                 }
                 Ok(_) => return,
+                Err(failure) if try_with_care(self.role, &failure) => {}
                 Err(failure) => return self.record_failure(0, begun.elapsed(), &failure, Duration::ZERO),
             }
         }
@@ -405,8 +418,26 @@ impl Service {
         });
     }
 
+    /// Part of the work could not be done: that is an error when it is met, and lasts as long as it is left alone.
+    fn record_hindrance(&mut self, index: usize, duration: Duration, report: &Report, hindrance: &Hindrance) {
+        let Hindrance {
+            sqlstate, message, ..
+        } = hindrance;
+        if hindrance.met {
+            self.record_error(index, duration, (sqlstate, message), hindrance.wait);
+        }
+        let waiting = report.waiting.as_deref().unwrap_or_default();
+        self.on_board(index, |task| {
+            task.hinder(process::now(), micros(duration), micros(hindrance.wait), waiting);
+        });
+    }
+
     fn record_failure(&mut self, index: usize, duration: Duration, failure: &Failure, wait: Duration) {
-        let (sqlstate, message) = (&failure.sqlstate, &failure.message);
+        self.record_error(index, duration, (&failure.sqlstate, &failure.message), wait);
+    }
+
+    fn record_error(&mut self, index: usize, duration: Duration, error: (&str, &str), wait: Duration) {
+        let (sqlstate, message) = error;
         self.on_board(index, |task| {
             task.fail(process::now(), micros(duration), micros(wait), sqlstate, message);
         });

@@ -1,5 +1,6 @@
 //! The tasks, as a table: who runs what, how often.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use super::board::Role;
@@ -7,7 +8,10 @@ use super::{janitor, maintenance};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
+use crate::pg::process;
+use crate::pg::xact::Failure;
 use crate::replication::heartbeat;
+use crate::staging::course::Course;
 use crate::staging::flush::flush;
 
 /// What a run that ended well says about itself.
@@ -17,6 +21,18 @@ pub struct Report {
     pub again: bool,
     /// Why something that waits could not be done.
     pub waiting: Option<String>,
+    pub hindrance: Option<Hindrance>,
+}
+
+/// What stood in the way of a part of the work; the rest was done.
+#[derive(Debug)]
+pub struct Hindrance {
+    pub sqlstate: String,
+    pub message: String,
+    /// How long that part is left alone.
+    pub wait: Duration,
+    /// Met in this run, and not only remembered.
+    pub met: bool,
 }
 
 /// What a run works on.
@@ -74,15 +90,29 @@ const KEEPER: &[Task] = &[
             run: maintenance::sweep_staging,
         },
     },
+    Task {
+        name: "trim_rejected",
+        work: Work::Periodic {
+            every: || Duration::from_secs(10),
+            run: maintenance::trim_rejected,
+        },
+    },
 ];
 
-const JANITOR: &[Task] = &[Task {
-    name: "vacuum_staging",
-    work: Work::OnDemand(janitor::vacuum_staging_statement),
-}];
+const JANITOR: &[Task] = &[
+    Task {
+        name: "vacuum_staging",
+        work: Work::OnDemand(janitor::vacuum_staging_statement),
+    },
+    Task {
+        name: "vacuum_rejected",
+        work: Work::OnDemand(janitor::vacuum_rejected_statement),
+    },
+];
 
-/// The place of `vacuum_staging` among the tasks of the janitor.
+/// The places of these among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;
+pub const VACUUM_REJECTED: u8 = 1;
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -93,14 +123,33 @@ pub fn tasks_of(role: Role) -> &'static [Task] {
     }
 }
 
+thread_local! {
+    static COURSE: RefCell<Course> = RefCell::default();
+}
+
 fn flush_once(context: &Context) -> Result<Report, Error> {
-    let flushed = flush(context.installed, guc::flush_batch_rows())?;
-    Ok(Report {
-        again: flushed.more,
-        waiting: flushed
-            .waiting_reason
-            .map(|reason| format!("{} rows wait: {reason}", flushed.waiting)),
+    COURSE.with_borrow_mut(|course| {
+        let flushed = flush(context.installed, guc::flush_batch_rows(), course)?;
+        let hindrance = course.obstacle().map(|obstacle| Hindrance {
+            sqlstate: obstacle.failure.sqlstate.clone(),
+            message: obstacle.failure.message.clone(),
+            wait: obstacle.wait(process::now()),
+            met: course.met_something(),
+        });
+        Ok(Report {
+            again: flushed.more,
+            waiting: flushed
+                .waiting_reason
+                .map(|reason| format!("{} rows wait: {reason}", flushed.waiting)),
+            hindrance,
+        })
     })
+}
+
+/// A run failed and was rolled back; whether it is worth another try, at once and with care.
+pub fn try_with_care(role: Role, failure: &Failure) -> bool {
+    let is_flusher = matches!(role, Role::Flusher(_));
+    is_flusher && COURSE.with_borrow_mut(|course| course.stumbled(&failure.sqlstate))
 }
 
 #[cfg(test)]
@@ -108,7 +157,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_janitor_finds_its_task_by_its_place() {
+    fn the_janitor_finds_its_tasks_by_their_places() {
         assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
+        assert_eq!(JANITOR[usize::from(VACUUM_REJECTED)].name, "vacuum_rejected");
     }
 }

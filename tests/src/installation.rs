@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 const BINDIR: &str = "PG_TELEMETRY_BINDIR";
 const RUN_DIR: &str = "PG_TELEMETRY_RUN_DIR";
 const OLD_BINDIR: &str = "PG_TELEMETRY_OLD_BINDIR";
+const FAULT_BINDIR: &str = "PG_TELEMETRY_FAULT_BINDIR";
 
 /// One PostgreSQL tree with pg_telemetry in it. Several can be looked at in one run (pg_upgrade needs two).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,14 @@ impl Installation {
         std::env::var_os(OLD_BINDIR)
             .filter(|dir| !dir.is_empty())
             .map(|dir| Installation::at(Path::new(&dir)))
+    }
+
+    /// The same major with a library in which faults can be armed.
+    pub fn with_fault_points() -> Installation {
+        Installation::at(&required(
+            FAULT_BINDIR,
+            "the bin folder of an installation whose library has fault points",
+        ))
     }
 
     fn at(bindir: &Path) -> Installation {
@@ -75,6 +84,11 @@ impl Installation {
     /// Where the control file and the SQL scripts of this installation are.
     pub fn extension_dir(&self) -> PathBuf {
         self.pg_config("--sharedir").join("extension")
+    }
+
+    /// Where the library of the extension is.
+    pub fn library(&self) -> PathBuf {
+        self.pg_config("--pkglibdir").join("pg_telemetry.so")
     }
 
     fn pg_config(&self, what: &str) -> PathBuf {

@@ -5,6 +5,7 @@
 
 mod account;
 mod background;
+pub mod campaign;
 pub mod catalog;
 mod clock;
 mod cluster;

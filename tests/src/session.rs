@@ -185,7 +185,10 @@ impl Session {
         let mut writer = self.client.copy_in(&format!("COPY {target} FROM STDIN"))?;
         // The server's own words about a bad line come from finish(), not from a broken pipe here.
         let _ = writer.write_all(lines.as_bytes());
-        Ok(writer.finish()?)
+        let rows = writer.finish()?;
+        // That was the end of the command. The commit comes after it, and only the next answer says that it is done.
+        self.try_exec("")?;
+        Ok(rows)
     }
 
     #[track_caller]

@@ -29,7 +29,8 @@ fn stage_every_kind(session: &mut Session) {
          FROM (VALUES (1::bigint), (NULL), (0), (2), (9223372036854775807)) AS t (tenant_id),
               (VALUES (now()), (now() - interval '1 day'), (now() - interval '2 days'), (NULL),
                       (now() - interval '30 days'), ('infinity'), ('-infinity')) AS i (ingested_at),
-              (VALUES (NULL::timestamptz), ('epoch'), ('infinity'), ('4000-01-01 BC')) AS o (observed_at),
+              (VALUES (NULL::timestamptz), (now() - interval '3000 days'), ('infinity'), ('4000-01-01 BC'),
+                      (now() + interval '3 days')) AS o (observed_at),
               (VALUES (1.5::float8, NULL::bigint, NULL::text), ('NaN', NULL, NULL), (NULL, 0, NULL), (NULL, 7, NULL),
                       (NULL, NULL, ''), (NULL, NULL, 'größe'), (NULL, NULL, NULL), (1, 1, NULL), (1, 1, 'x'),
                       (NULL, NULL, repeat('x', 5000))) AS v (value_num, value_int, value_text),
@@ -47,6 +48,8 @@ fn stage_every_kind(session: &mut Session) {
                  WHEN NOT c.ingested_at BETWEEN now() - interval '3 days' AND now()
                      THEN '22008:ingested_at is outside the accepted window'
                  WHEN NOT isfinite(c.observed_at) THEN '22008:observed_at is infinite'
+                 WHEN NOT c.observed_at BETWEEN c.ingested_at - interval '3650 days' AND c.ingested_at + interval '1 day'
+                     THEN '22008:observed_at is too far from ingested_at'
                  WHEN num_nonnulls(c.value_num, c.value_int, c.value_text) = 0 THEN '22023:no value is set'
                  WHEN num_nonnulls(c.value_num, c.value_int, c.value_text) > 1 THEN '22023:more than one value is set'
                  WHEN a.value_type IS NULL THEN '42704:attribute is not registered for the tenant'
@@ -97,6 +100,11 @@ fn every_kind_of_row_has_the_same_end_by_every_way() {
             "facts written by the executor",
             "ALTER TABLE entity_values_ts ADD CONSTRAINT slow CHECK (tenant_id > 0)",
             "ALTER TABLE entity_values_ts DROP CONSTRAINT slow",
+        ),
+        (
+            "rejected written by the executor",
+            "CREATE INDEX slow ON entity_values_rejected (tenant_id)",
+            "DROP INDEX slow",
         ),
         (
             "facts with another index",

@@ -1,49 +1,14 @@
-//! Campaigns against the flush: everything at once, and power cuts at any moment. A ledger on the client's side says which
-//! rows were acknowledged; each must be found exactly once.
+//! Everything at once against the flush, cancelled and terminated all the while. The clients count which rows were acknowledged;
+//! each must be found exactly once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use cluster_tests::campaign::{Bell, COPIED, Numbers, copy_lines, soaking};
 use cluster_tests::integrity::{check_facts, check_staging, summarize_facts};
 use cluster_tests::readings::{DOORS, attribute, everywhere, facts, stage};
 use cluster_tests::{Background, Cluster, Database, Session};
-
-fn soaking() -> bool {
-    std::env::var_os("PG_TELEMETRY_SOAK").is_some()
-}
-
-/// Stops background work.
-#[derive(Clone, Default)]
-struct Bell(Arc<AtomicBool>);
-
-impl Bell {
-    fn ring(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn silent(&self) -> bool {
-        !self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Numbers that no two calls get.
-#[derive(Clone, Default)]
-struct Numbers(Arc<AtomicI64>);
-
-impl Numbers {
-    fn take(&self, count: i64) -> i64 {
-        self.0.fetch_add(count, Ordering::Relaxed) + 1
-    }
-}
-
-fn copy_lines(id: i64, first: i64, count: i64) -> String {
-    (first..first + count)
-        .map(|entity| format!("1\t{entity}\t{id}\t{entity}.5\n"))
-        .collect()
-}
-
-const COPIED: &str = "(tenant_id, entity_id, attribute_id, value_num)";
 
 /// Writes in every way there is; the number of rows that were acknowledged.
 fn write(session: &mut Session, id: i64, numbers: &Numbers, bell: &Bell, writer: usize) -> i64 {
@@ -225,75 +190,4 @@ fn everything_at_once_loses_and_doubles_nothing() {
         assert_eq!(session.number(&format!("SELECT count(*) FROM {door}")), 0);
         check_staging(&mut session, door);
     }
-}
-
-#[test]
-fn a_power_cut_at_any_moment_costs_only_what_was_not_flushed() {
-    let rounds = if soaking() { 100 } else { 6 };
-    let cluster = Cluster::builder()
-        .durable()
-        .set("checkpoint_timeout", "30s")
-        .start();
-    let database = cluster.create_database("power");
-    let mut session = database.install();
-    let id = attribute(&mut session, "temperature", "number");
-    drop(session);
-    let durable = Numbers::default();
-    let fast = Numbers(Arc::new(AtomicI64::new(1_000_000_000)));
-    let mut acknowledged: Vec<(i64, i64)> = Vec::new();
-    for round in 0..rounds {
-        let bell = Bell::default();
-        let writers: Vec<Background<Vec<(i64, i64)>>> = DOORS
-            .into_iter()
-            .zip([fast.clone(), durable.clone()])
-            .map(|(door, numbers)| {
-                let bell = bell.clone();
-                database.background(move |session| {
-                    let mut known = Vec::new();
-                    while bell.silent() {
-                        let first = numbers.take(500);
-                        let target = format!("{door} {COPIED}");
-                        if session.try_copy(&target, &copy_lines(id, first, 500)).is_err() {
-                            break;
-                        }
-                        known.push((first, first + 499));
-                    }
-                    known
-                })
-            })
-            .collect();
-        let flushers: Vec<Background<()>> = (0..2)
-            .map(|_| {
-                let bell = bell.clone();
-                database.background(move |session| {
-                    while bell.silent() && session.try_exec("SELECT stage_flush(2000)").is_ok() {}
-                })
-            })
-            .collect();
-        std::thread::sleep(Duration::from_millis(400 + 137 * (round % 5)));
-        cluster.crash();
-        bell.ring();
-        let mut by_door: Vec<Vec<(i64, i64)>> = writers.into_iter().map(Background::join).collect();
-        flushers.into_iter().for_each(|flusher| flusher.join());
-        cluster.start();
-        acknowledged.extend(by_door.pop().unwrap_or_default());
-        let mut session = database.connect();
-        assert_eq!(session.number("SELECT count(*) FROM entity_values_ingest"), 0);
-        session.exec("SELECT stage_flush()");
-        let (rows, entities) = facts(&mut session);
-        assert_eq!(rows, entities, "round {round}: a row came twice");
-        for (first, last) in &acknowledged {
-            let found = session.number(&format!(
-                "SELECT count(*) FROM entity_values_ts
-                 WHERE tenant_id = 1 AND attribute_id = {id} AND entity_id BETWEEN {first} AND {last}"
-            ));
-            assert_eq!(found, last - first + 1, "round {round}: rows {first} to {last}");
-        }
-        check_facts(&mut session);
-        check_staging(&mut session, "entity_values_ingest_durable");
-    }
-    println!(
-        "{} acknowledged batches over {rounds} power cuts",
-        acknowledged.len()
-    );
 }

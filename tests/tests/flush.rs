@@ -27,7 +27,7 @@ fn values_arrive_as_they_were_staged() {
         for target in [DOORS[n % 2], "expected"] {
             session.exec(&format!(
                 "INSERT INTO {target} (tenant_id, entity_id, ingested_at, observed_at, attribute_id, {column})
-                 VALUES (9223372036854775807, {n}, date_trunc('day', now()), 'epoch', {id}, {value})"
+                 VALUES (9223372036854775807, {n}, date_trunc('day', now()), date_trunc('day', now()) - interval '9 years', {id}, {value})"
             ));
         }
     }

@@ -1,5 +1,6 @@
 //! pg_upgrade from an older major, where one is installed.
 
+use cluster_tests::campaign::announce;
 use cluster_tests::readings::{DOORS, attribute, everywhere, facts, stage};
 use cluster_tests::{Cluster, Installation, SOON, Session, Stop, catalog, eventually, workers};
 
@@ -13,8 +14,8 @@ fn objects(session: &mut Session) -> Vec<String> {
 #[test]
 fn pg_upgrade_takes_everything_along() {
     let Some(old) = Installation::old() else {
-        println!(
-            "SKIPPED: pg_upgrade needs PG_TELEMETRY_OLD_BINDIR, the bin folder of an older major with pg_telemetry"
+        announce(
+            "SKIPPED: pg_upgrade needs PG_TELEMETRY_OLD_BINDIR, the bin folder of an older major with pg_telemetry",
         );
         return;
     };

@@ -84,6 +84,11 @@ const MATRIX: &[(&str, &[&str])] = &[
     ("DELETE FROM entity_values_ts", &[]),
     ("SELECT FROM entity_values_rejected", &[ADMIN]),
     ("DELETE FROM entity_values_rejected", &[]),
+    ("SELECT retry_rejected()", &[ADMIN]),
+    ("SELECT trim_rejected()", &[ADMIN]),
+    ("SELECT FROM rejected_summary", &[ADMIN, MONITOR]),
+    ("SELECT FROM rejected_removed", &[ADMIN, MONITOR]),
+    ("DELETE FROM rejected_removed", &[]),
     ("SELECT FROM entity_jsonb", &[READER, ADMIN]),
     (
         "INSERT INTO entity_jsonb (tenant_id, entity_id, as_of) VALUES (1, 1, now())",

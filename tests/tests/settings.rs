@@ -174,6 +174,36 @@ fn the_accepted_window_follows_the_settings() {
 }
 
 #[test]
+fn observed_at_may_be_so_far_from_ingested_at() {
+    let cluster = Cluster::builder().start();
+    let database = cluster.create_database("observed");
+    let mut session = database.install();
+    let id = attribute(&mut session, "temperature", "number");
+    let mut stored = |ingested_ago: &str, observed_ago: &str| {
+        session.exec(&format!(
+            "INSERT INTO entity_values_ingest (tenant_id, entity_id, ingested_at, observed_at, attribute_id, value_num)
+             VALUES (1, 1, now() - interval '{ingested_ago}', now() - interval '{observed_ago}', {id}, 0)"
+        ));
+        session.number("SELECT stage_flush()")
+    };
+    assert_eq!(stored("0 s", "3649 days"), 1);
+    assert_eq!(stored("0 s", "3651 days"), 0);
+    assert_eq!(stored("0 s", "-23 hours"), 1);
+    assert_eq!(stored("0 s", "-25 hours"), 0);
+    cluster.set_and_reload("pg_telemetry.accept_observed_past", "1h");
+    cluster.set_and_reload("pg_telemetry.accept_observed_future", "0");
+    // What counts is the distance between the two, not how long ago that was.
+    assert_eq!(stored("3 days", "3 days 30 min"), 1);
+    assert_eq!(stored("3 days", "3 days 2 hours"), 0);
+    assert_eq!(stored("3 days", "3 days"), 1);
+    assert_eq!(stored("3 days", "2 days"), 0);
+    cluster.set_and_reload("pg_telemetry.accept_observed_past", "-1");
+    cluster.set_and_reload("pg_telemetry.accept_observed_future", "-1");
+    assert_eq!(stored("0 s", "3000 years"), 1);
+    assert_eq!(stored("0 s", "-3000 years"), 1);
+}
+
+#[test]
 fn hot_leaves_count_when_the_projection_is_made() {
     let cluster = Cluster::builder().set("pg_telemetry.hot_leaves", 3).start();
     let database = cluster.create_database("leaves");

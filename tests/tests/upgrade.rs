@@ -192,6 +192,8 @@ fn a_library_older_than_the_sql_is_refused_until_they_match() {
         "setup()",
         "register_attribute(1, 'new', 'text')",
         "register_entity(1, 'new')",
+        "retry_rejected()",
+        "trim_rejected()",
     ] {
         let failure = session.fails_with("55000", &format!("SELECT {refused}"));
         assert!(

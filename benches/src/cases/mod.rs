@@ -1,8 +1,14 @@
 //! All cases. One file each, one line here.
 
+mod backlog;
+mod burden;
 mod copy_into_staging;
 mod flush;
+mod held_staging;
 mod idle_flusher;
+mod least_loop;
+mod rejects;
+mod sustained;
 mod visible_latency;
 
 use crate::case::Case;
@@ -14,22 +20,38 @@ const ALL: &[&dyn Case] = &[
     &flush::BRIN_100K,
     &flush::DEFAULT_10K,
     &flush::DEFAULT_100K,
+    &flush::DURABLE_BRIN_10K,
+    &flush::DURABLE_DEFAULT_100K,
+    &least_loop::ROWS_10K,
+    &least_loop::ROWS_100K,
+    &held_staging::SIZE,
+    &held_staging::COPY,
+    &burden::HELD_SNAPSHOT,
+    &burden::FACTS_BRIN,
+    &burden::FACTS_DEFAULT,
+    &burden::PARTITIONS,
     &idle_flusher::IdleFlusher,
+    &rejects::STORM,
+    &rejects::FEW,
     &visible_latency::MODEST,
+    &visible_latency::FAST,
+    &backlog::BRIN,
+    &backlog::DEFAULT,
+    &sustained::BRIN,
+    &sustained::DEFAULT,
 ];
 
-/// The cases of these names; all of them when none is given.
+/// The cases whose names begin with one of these; all of them when none is given.
 pub fn find(names: &[String]) -> Result<Vec<&'static dyn Case>, String> {
-    if names.is_empty() {
-        return Ok(ALL.to_vec());
-    }
-    names
+    let begins = |case: &dyn Case, name: &String| case.name().starts_with(name.as_str());
+    if let Some(name) = names
         .iter()
-        .map(|name| {
-            let found = ALL.iter().find(|case| case.name() == name);
-            found.copied().ok_or_else(|| unknown(name))
-        })
-        .collect()
+        .find(|name| !ALL.iter().any(|case| begins(*case, name)))
+    {
+        return Err(unknown(name));
+    }
+    let wanted = |case: &dyn Case| names.is_empty() || names.iter().any(|name| begins(case, name));
+    Ok(ALL.iter().copied().filter(|case| wanted(*case)).collect())
 }
 
 fn unknown(name: &str) -> String {
@@ -46,9 +68,16 @@ mod tests {
 
     #[test]
     fn a_case_is_found_by_its_name() {
-        let found = find(&["copy_into_staging".into()]).expect("there is one");
-        assert_eq!(found[0].name(), "copy_into_staging");
+        let found = find(&["idle_flusher".into()]).expect("there is one");
+        assert_eq!(found[0].name(), "idle_flusher");
         assert_eq!(find(&[]).expect("all").len(), ALL.len());
+    }
+
+    #[test]
+    fn the_beginning_of_a_name_finds_all_that_begin_so_once() {
+        let found = find(&["copy_into".into(), "copy_into_staging_text".into()]).expect("there are two");
+        let names: Vec<_> = found.iter().map(|case| case.name()).collect();
+        assert_eq!(names, ["copy_into_staging", "copy_into_staging_text"]);
     }
 
     #[test]

@@ -43,6 +43,12 @@ pub const MODEST: VisibleLatency = VisibleLatency {
     rows_per_second: 20_000,
 };
 
+pub const FAST: VisibleLatency = VisibleLatency {
+    name: "visible_latency_100k",
+    shows: "commit to visible in facts at 100,000 rows/s",
+    rows_per_second: 100_000,
+};
+
 impl Case for VisibleLatency {
     fn name(&self) -> &'static str {
         self.name

@@ -32,7 +32,7 @@ impl Environment {
                 .text("SELECT default_version FROM pg_available_extensions WHERE name = 'pg_telemetry'"),
             cpu: cpu_model().unwrap_or_else(|| "unknown CPU".into()),
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
-            load_before: load().unwrap_or(f64::NAN),
+            load_before: load(),
             settings: settings
                 .into_iter()
                 .filter_map(|row| Some(<[String; 2]>::try_from(row).ok()?.into()))
@@ -47,7 +47,9 @@ fn cpu_model() -> Option<String> {
     Some(line.split_once(": ")?.1.to_owned())
 }
 
-fn load() -> Option<f64> {
-    let text = fs::read_to_string("/proc/loadavg").ok()?;
-    text.split_whitespace().next()?.parse().ok()
+/// Of the last minute; NaN where the machine does not say.
+pub fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split_whitespace().next();
+    first.and_then(|load| load.parse().ok()).unwrap_or(f64::NAN)
 }

@@ -20,6 +20,8 @@ struct Report<'a> {
     baseline: &'a str,
     unix_time: u64,
     environment: &'a Environment,
+    load: f64,
+    seconds: f64,
     rounds: usize,
     metrics: Vec<MetricReport<'a>>,
     samples: BTreeMap<&'a str, &'a [Sample]>,
@@ -60,6 +62,8 @@ pub fn write(environment: &Environment, outcome: &Outcome) {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| time.as_secs()),
         environment,
+        load: outcome.load,
+        seconds: outcome.took.as_secs_f64(),
         rounds: samples.ours.len(),
         metrics: outcome.lines.iter().map(MetricReport::from).collect(),
         samples: baselines

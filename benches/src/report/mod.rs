@@ -4,6 +4,6 @@ mod environment;
 mod json;
 mod table;
 
-pub use environment::Environment;
+pub use environment::{Environment, load};
 pub use json::write as write_json;
-pub use table::{print, print_head, print_legend};
+pub use table::{print, print_goals, print_head, print_legend};

@@ -22,12 +22,48 @@ pub fn print_head(environment: &Environment) {
 
 pub fn print(outcome: &Outcome) {
     println!(
-        "{}: {}; against {}",
-        outcome.case, outcome.shows, outcome.baseline
+        "{}: {}; against {} (load {:.1}, {:.0} s)",
+        outcome.case,
+        outcome.shows,
+        outcome.baseline,
+        outcome.load,
+        outcome.took.as_secs_f64()
     );
     for line in &outcome.lines {
         println!("{}", format_line(line));
     }
+}
+
+/// All goals of the run once more, each with the figure that it is about.
+pub fn print_goals(outcomes: &[Outcome]) {
+    println!("\n{:<32}{:<30}{:<16}{:>9}", "goals", "", "goal", "figure");
+    for outcome in outcomes {
+        for line in &outcome.lines {
+            if let Some(text) = format_goal(outcome.case, line) {
+                println!("{text}");
+            }
+        }
+    }
+}
+
+fn format_goal(case: &str, line: &Line) -> Option<String> {
+    let wanted = line.metric.goal?;
+    let figure = match wanted {
+        Goal::Ours(_) => number(line.ours.median),
+        Goal::Ratio(_) => line
+            .ratio
+            .map_or("–".into(), |ratio| format!("{:.2}", ratio.median)),
+    };
+    let verdict = match line.meets_goal() {
+        Some(true) => "met",
+        Some(false) => "missed",
+        None => "nothing to compare",
+    };
+    Some(format!(
+        "{case:<32}{:<30}{:<16}{figure:>9}  {verdict}",
+        line.metric.name,
+        goal(wanted)
+    ))
 }
 
 pub fn print_legend() {
@@ -122,24 +158,44 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_line_says_how_far_from_the_goal_it_is() {
+    fn line() -> Line {
         let summary = |value| Summary {
             median: value,
             lower_quartile: value - 1.0,
             upper_quartile: value + 1.0,
         };
-        let line = Line {
+        Line {
             metric: Metric::new("CPU ns/row", Compare::TimesCheaper).ratio_goal(Bound::AtLeast(5.0)),
             ours: summary(300.0),
             baseline: summary(1200.0),
             ratio: Some(summary(4.0)),
-        };
-        let text = format_line(&line);
-        let words: Vec<&str> = text.split_whitespace().collect();
+        }
+    }
+
+    fn words(text: &str) -> String {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_line_says_how_far_from_the_goal_it_is() {
         assert_eq!(
-            words.join(" "),
+            words(&format_line(&line())),
             "CPU ns/row 300 1,200 4.00 3.00 – 5.00 ratio ≥ 5 missed"
         );
+    }
+
+    #[test]
+    fn the_list_of_goals_has_the_figure_that_each_is_about() {
+        let with_ratio = format_goal("flush", &line()).expect("it has a goal");
+        assert_eq!(words(&with_ratio), "flush CPU ns/row ratio ≥ 5 4.00 missed");
+        let metric = Metric::new("pages", Compare::OfBaseline);
+        let without = Line { metric, ..line() };
+        assert_eq!(format_goal("flush", &without), None);
+        let of_ours = Line {
+            metric: metric.goal(Bound::AtMost(300.0)),
+            ..line()
+        };
+        let of_ours = format_goal("flush", &of_ours).expect("it has a goal");
+        assert_eq!(words(&of_ours), "flush pages ours ≤ 300 300 met");
     }
 }
