@@ -14,6 +14,8 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include replication_freshness.sql
 -- include replication_routing.sql
 -- include replication_tokens.sql
+-- include replication_health.sql
+-- include replication_publications.sql
 -- include rejected.sql
 
 -- include finish.sql

@@ -8,11 +8,13 @@ DECLARE
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
         'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
-        'read_classes', 'worker_status', 'rejected_summary'];
+        'read_classes', 'worker_status', 'rejected_summary',
+        'replication_lag', 'replication_slots_health'];
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'register_attribute', 'register_entity', 'worker_status_rows',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows',
         'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
+        'replication_lag_rows', 'replication_slots_health_rows', 'create_cdc_publications',
         'staging_refuses_change', 'attribute_keeps_identity'];
     taken text;
     public_may_create boolean;

@@ -3,9 +3,13 @@
 mod classes;
 mod freshness;
 pub mod heartbeat;
+mod lag;
 mod peers;
+mod publications;
 mod ring;
 mod routing;
+mod slot_verdict;
+mod slots;
 mod token;
 mod tokens;
 mod verdict;

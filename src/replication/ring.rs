@@ -88,6 +88,15 @@ impl Ring {
         Some(seconds(now.saturating_sub(beat.at).max(0)))
     }
 
+    /// As `seconds_behind`; beyond the reach of the ring, how long it is at least.
+    pub fn seconds_behind_or_more(&self, position: Position, head: Position, now: Time) -> Option<f64> {
+        let oldest = self
+            .beats
+            .first()
+            .map(|beat| seconds(now.saturating_sub(beat.at).max(0)));
+        self.seconds_behind(position, head, now).or(oldest)
+    }
+
     /// When the WAL went past `position`, at the latest. None when it has not yet, or nobody knows.
     pub fn passed_at(&self, position: Position) -> Option<Time> {
         let known = self.beats.partition_point(|beat| beat.position < position);
@@ -161,6 +170,9 @@ mod tests {
         assert_eq!(behind(299), Some(11.0));
         assert_eq!(behind(100), Some(21.0));
         assert_eq!(behind(99), None);
+        assert_eq!(ring.seconds_behind_or_more(99, 350, 31 * SECOND), Some(21.0));
+        assert_eq!(ring.seconds_behind_or_more(299, 350, 31 * SECOND), Some(11.0));
+        assert_eq!(Ring::default().seconds_behind_or_more(1, 2, 0), None);
         assert_eq!(Ring::default().seconds_behind(1, 2, 0), None);
         assert_eq!(ring.passed_at(150), Some(20 * SECOND));
         assert_eq!(ring.passed_at(301), None);

@@ -227,11 +227,14 @@ mod tests {
         }
     }
 
+    /// What it is called, what is seen, the verdict, and the bounds of the lag.
+    type Situation = (&'static str, Standby, Verdict, Option<f64>, Option<f64>);
+
     #[test]
     fn every_situation_has_its_verdict() {
         use Verdict::*;
         let old = Some(NOW - 10 * S);
-        let table: &[(&str, Standby, Verdict, Option<f64>, Option<f64>)] = &[
+        let table: &[Situation] = &[
             ("well", well(), Fresh, Some(0.0), Some(0.5)),
             (
                 "nothing ever arrived",

@@ -57,6 +57,8 @@ const MATRIX: &[(&str, &[&str])] = &[
         &[ADMIN],
     ),
     ("SELECT token_reached(commit_token())", &[WRITER, READER, ADMIN]),
+    ("SELECT FROM replication_lag", &[ADMIN, MONITOR]),
+    ("SELECT FROM replication_slots_health", &[ADMIN, MONITOR]),
     ("SELECT heartbeat()", &[WRITER, ADMIN]),
     ("SELECT setup()", &[]),
     ("SELECT FROM attributes", &[WRITER, READER, ADMIN]),
