@@ -11,9 +11,10 @@ piece() {
 }
 
 if [ $# -gt 0 ]; then
+    upgrade=$(basename "$1")
     while IFS= read -r line; do
         case $line in
-            '-- include '*) piece "${line#-- include }" "$1" ;;
+            '-- include '*) piece "${line#-- include }" "sql/$upgrade" ;;
             *) printf '%s\n' "$line" ;;
         esac
     done <"$1"

@@ -9,6 +9,8 @@ ALTER FUNCTION @extschema@.register_attribute(bigint, text, text, text, boolean)
 ALTER FUNCTION @extschema@.register_entity(bigint, text) SECURITY INVOKER;
 ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
+-- include ingest.sql
+
 -- include drain.sql
 -- include replication_heartbeat.sql
 -- include replication_freshness.sql
@@ -17,5 +19,14 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include replication_health.sql
 -- include replication_publications.sql
 -- include rejected.sql
+
+-- include pause.sql
+
+-- include flush_stats.sql
+
+-- include staging_backlog.sql
+
+COMMENT ON COLUMN @extschema@.worker_status.state IS
+    'running, sleeping, waiting, paused, backoff, on demand, stopped, standby, missing or not preloaded';
 
 -- include finish.sql

@@ -8,11 +8,13 @@ DECLARE
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
         'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
-        'read_classes', 'worker_status', 'rejected_summary',
-        'replication_lag', 'replication_slots_health'];
+        'ingest_requests', 'ingest_requests_volatile', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
+        'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog',
+        'read_classes', 'replication_lag', 'replication_slots_health'];
     functions CONSTANT text[] := ARRAY[
-        'setup', 'stage_flush', 'last_flush', 'drain', 'register_attribute', 'register_entity', 'worker_status_rows',
-        'retry_rejected', 'trim_rejected', 'rejected_summary_rows',
+        'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
+        'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows',
+        'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',
         'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
         'replication_lag_rows', 'replication_slots_health_rows', 'create_cdc_publications',
         'staging_refuses_change', 'attribute_keeps_identity'];
@@ -49,7 +51,8 @@ BEGIN
         FROM pg_class c JOIN pg_roles o ON o.oid = c.relowner
         WHERE c.relnamespace = '@extschema@'::regnamespace
           AND c.relname = ANY (relations)
-          AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('worker_status', 'rejected_summary'))
+          AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p')
+                   AND c.relname NOT IN ('worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog'))
         UNION ALL
         SELECT 'function ' || p.oid::regprocedure
         FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner

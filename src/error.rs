@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 
+use crate::ingest::Fault;
 use crate::pg::xact::Failure;
 use crate::rejected::filter;
 
@@ -59,6 +60,8 @@ pub enum Error {
     TokenRolledBack,
     #[error("{0} cannot run inside a transaction block or a function")]
     NotAtTopLevel(&'static str),
+    #[error("flushing is {0}")]
+    Paused(String),
     #[error("cannot write during recovery")]
     InRecovery,
     #[error("cannot run in a read-only transaction")]
@@ -67,6 +70,10 @@ pub enum Error {
     NoPeriod(i64),
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error("snapshot too old to look at {0}")]
+    SnapshotTooOld(String),
+    #[error(transparent)]
+    Ingest(#[from] Fault),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
     /// Something that the server raised, caught and to be raised again.
@@ -78,7 +85,7 @@ impl Error {
     pub fn sqlstate(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Error::NotInstalled | Error::TableMissing(_) | Error::NotRegistered(_) => {
+            Error::NotInstalled | Error::TableMissing(_) | Error::NotRegistered(_) | Error::Paused(_) => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Error::LibraryTooOld { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -102,6 +109,8 @@ impl Error {
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
+            Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
+            Error::Ingest(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
             Error::Raised(failure) => failure.code,
         }
@@ -121,6 +130,11 @@ impl Error {
             Error::TokenOfNewerTimeline { .. } => {
                 Some("Another server was promoted after this one; the write is there.".into())
             }
+            Error::SnapshotTooOld(_) => Some(
+                "Rows that were moved after the snapshot was taken may be cleared away from staging already."
+                    .into(),
+            ),
+            Error::Ingest(fault) => fault.detail(),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
@@ -161,8 +175,13 @@ impl Error {
             Error::TokenRolledBack => Some("Nothing was written; write it again.".into()),
             Error::NotAtTopLevel(_) => Some("CALL it on its own, before BEGIN.".into()),
             Error::InvalidText { argument: "token", .. } => Some("Pass what commit_token() returned, unchanged.".into()),
+            Error::Paused(_) => Some("SELECT resume();".into()),
+            Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
+            Error::SnapshotTooOld(_) => Some(
+                "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
+            ),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
             Error::Raised(failure) => failure.hint.clone(),
             _ => None,

@@ -36,6 +36,7 @@ static MAX_CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(500);
 static BACKGROUND_WORKERS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
 static FLUSH_BATCH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+static FLUSH_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(64);
 static FLUSH_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(1);
 static SHUTDOWN_FLUSH: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static PARTITION_INTERVAL: GucSetting<PartitionInterval> =
@@ -43,12 +44,16 @@ static PARTITION_INTERVAL: GucSetting<PartitionInterval> =
 static PREMAKE: GucSetting<i32> = GucSetting::<i32>::new(4);
 static ACCEPT_PAST: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static ACCEPT_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static RECLAIM_GRACE: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static ACCEPT_OBSERVED_PAST: GucSetting<i32> = GucSetting::<i32>::new(3650 * 24 * 3600);
 static ACCEPT_OBSERVED_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
 static REJECTED_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static REJECTED_KEEP: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static TASK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
+static AUTO_REGISTER: GucSetting<bool> = GucSetting::<bool>::new(false);
+static REQUEST_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
+static MAX_VALUE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 /// Sixteen leaves: each stays small enough to vacuum quickly up to some hundred million entities. Read by the script that
 /// makes the table.
 static HOT_LEAVES: GucSetting<i32> = GucSetting::<i32>::new(16);
@@ -70,6 +75,11 @@ pub fn flush_interval() -> Duration {
 /// 100,000 rows: cost per row hardly falls beyond it, while the memory of a batch and the work lost to a cancel grow.
 pub fn flush_batch_rows() -> i64 {
     i64::from(FLUSH_BATCH_ROWS.get())
+}
+
+/// 64 MB: a batch of 100,000 plain readings fits in with room to spare; large texts make smaller batches.
+pub fn flush_memory() -> usize {
+    usize::try_from(FLUSH_MEMORY.get()).unwrap_or(1) << 20
 }
 
 /// One: keeps up with 100,000 readings a second; each further one costs a worker slot.
@@ -105,6 +115,13 @@ pub fn accept_past_seconds() -> i64 {
 /// An hour: more than any clock that is synchronised at all is ahead.
 pub fn accept_future_seconds() -> i64 {
     i64::from(ACCEPT_FUTURE.get())
+}
+
+/// 30 s: a session that means to read staging locks it within some milliseconds after its snapshot, pg_dump of many tables
+/// within seconds. More would only keep more moved rows while somebody's snapshot is young. None: every snapshot counts,
+/// however old.
+pub fn reclaim_grace() -> Option<Duration> {
+    u64::try_from(RECLAIM_GRACE.get()).ok().map(Duration::from_millis)
 }
 
 /// Ten years: whatever a device had in its buffer comes back, and a clock that was never set (1970, 1980, 2000) or that went
@@ -159,6 +176,23 @@ pub fn max_clock_skew() -> Duration {
     millis(MAX_CLOCK_SKEW.get())
 }
 
+/// Off: an attribute is there for good, with its type, and a name that was mistyped should be an error and not a new
+/// attribute. Only a superuser may set it, or who was granted it, since `ingest()` works with the rights of telemetry_owner;
+/// for a role or a database ALTER … SET will do.
+pub fn auto_register() -> bool {
+    AUTO_REGISTER.get()
+}
+
+/// A day: whoever repeats a call does it within minutes, and a gateway that was offline over night is still recognised.
+pub fn request_window_seconds() -> i64 {
+    i64::from(REQUEST_WINDOW.get())
+}
+
+/// 64 MB: no more than one batch of the flush holds, so that a single value cannot more than double it.
+pub fn max_value_size() -> usize {
+    usize::try_from(MAX_VALUE_SIZE.get()).unwrap_or(0) * 1024
+}
+
 fn millis(value: i32) -> Duration {
     Duration::from_millis(u64::try_from(value).unwrap_or(0))
 }
@@ -172,7 +206,31 @@ pub fn register() {
         GucContext::Sighup,
         GucFlags::default(),
     );
+    GucRegistry::define_bool_guc(
+        c"pg_telemetry.auto_register",
+        c"Registers attributes that are new to ingest() and its sisters.",
+        c"Off makes an unknown name an error.",
+        &AUTO_REGISTER,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     let whole_numbers = [
+        (
+            c"pg_telemetry.request_window",
+            c"How long a request_id is remembered.",
+            c"A repeat within it stages nothing.",
+            &REQUEST_WINDOW,
+            (60, 30 * 24 * 3600),
+            GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.max_value_size",
+            c"Largest text or JSON value of one reading.",
+            c"Larger ones go to entity_values_rejected, or are an error of ingest().",
+            &MAX_VALUE_SIZE,
+            (1, 255 * 1024),
+            GucFlags::UNIT_KB,
+        ),
         (
             c"pg_telemetry.flush_interval",
             c"Time between two flushes.",
@@ -188,6 +246,14 @@ pub fn register() {
             &FLUSH_BATCH_ROWS,
             (1000, 10_000_000),
             GucFlags::default(),
+        ),
+        (
+            c"pg_telemetry.flush_memory",
+            c"Memory that one batch of a flush may take.",
+            c"The batch ends with the row by which it is reached, however large that is.",
+            &FLUSH_MEMORY,
+            (1, 4096),
+            GucFlags::UNIT_MB,
         ),
         (
             c"pg_telemetry.flush_workers",
@@ -228,6 +294,14 @@ pub fn register() {
             &ACCEPT_FUTURE,
             (0, 366 * 24 * 3600),
             GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.reclaim_grace",
+            c"How long moved rows stay in staging for snapshots that have not looked at it yet.",
+            c"Older snapshots hold moved rows back only while their session has a lock on the staging table; -1: every snapshot does.",
+            &RECLAIM_GRACE,
+            (-1, 3_600_000),
+            GucFlags::UNIT_MS,
         ),
         (
             c"pg_telemetry.accept_observed_past",

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use pgrx::spi::{quote_identifier, quote_qualified_identifier};
 
 use crate::error::Error;
-use crate::sql::{argument, read};
+use crate::pg::catalog;
 use crate::version;
 
 /// The data tables.
@@ -21,7 +21,13 @@ pub enum Table {
     Heartbeat,
     Retention,
     ReadClasses,
+    FlushState,
+    Sentinel,
+    FlushHistory,
+    CrashHistory,
     RejectedRemoved,
+    Requests,
+    RequestsVolatile,
 }
 
 impl Table {
@@ -37,7 +43,13 @@ impl Table {
             Table::Heartbeat => "replication_heartbeat",
             Table::Retention => "retention_policies",
             Table::ReadClasses => "read_classes",
+            Table::FlushState => "flush_state",
+            Table::Sentinel => "flush_sentinel",
+            Table::FlushHistory => "flush_history",
+            Table::CrashHistory => "crash_history",
             Table::RejectedRemoved => "rejected_removed",
+            Table::Requests => "ingest_requests",
+            Table::RequestsVolatile => "ingest_requests_volatile",
         }
     }
 }
@@ -55,26 +67,11 @@ pub struct Installed {
 impl Installed {
     /// None when the extension is not there. Needs a transaction.
     pub fn find() -> Result<Option<Installed>, Error> {
-        read(
-            "SELECT e.oid, n.nspname::text, e.extversion
-             FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-             WHERE e.extname = 'pg_telemetry'",
-            vec![],
-            |rows| {
-                if rows.is_empty() {
-                    return Ok(None);
-                }
-                let row = rows.first().get_three::<pg_sys::Oid, String, String>()?;
-                let (Some(extension), Some(schema), Some(version)) = row else {
-                    return Ok(None);
-                };
-                Ok(Some(Installed {
-                    extension,
-                    schema,
-                    version,
-                }))
-            },
-        )
+        Ok(catalog::extension(c"pg_telemetry").map(|found| Installed {
+            extension: found.oid,
+            schema: found.schema,
+            version: found.version,
+        }))
     }
 
     /// For functions that users call: there, and of a version that this library knows.
@@ -99,12 +96,7 @@ impl Installed {
 
     /// None when it is not there.
     pub fn table_oid(&self, table: Table) -> Result<Option<pg_sys::Oid>, Error> {
-        read(
-            "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = $1 AND c.relname = $2",
-            vec![argument(self.schema.clone()), argument(table.name())],
-            crate::sql::value,
-        )
+        Ok(catalog::relation(&self.schema, table.name()))
     }
 
     pub fn require_table(&self, table: Table) -> Result<pg_sys::Oid, Error> {

@@ -2,8 +2,10 @@
 
 use pgrx::prelude::*;
 
+mod accounting;
 mod error;
 mod guc;
+mod ingest;
 mod installed;
 mod monitor;
 mod partition;

@@ -1,19 +1,22 @@
 //! Names to ids: attributes and entities, registered when they are new.
 
+use std::collections::{BTreeSet, HashMap};
+
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::SpiTupleTable;
 
 use crate::error::Error;
+use crate::ingest::names;
 use crate::installed::{Installed, Table};
 use crate::pg::{identity, xact};
 use crate::sql::{argument, read, value, write};
 
 /// Longest name of an attribute, in bytes.
-const LONGEST_NAME: usize = 63;
+pub const LONGEST_NAME: usize = 63;
 
 /// Longest external id of an entity, in bytes.
-const LONGEST_EXTERNAL_ID: usize = 255;
+pub const LONGEST_EXTERNAL_ID: usize = 255;
 
 const VALUE_TYPES: [&str; 6] = ["number", "integer", "boolean", "timestamp", "text", "json"];
 
@@ -78,6 +81,8 @@ fn create_attribute(
     is_hot: bool,
 ) -> Result<(i32, String), Error> {
     xact::check_writable()?;
+    // It may hide a shared one of the same name.
+    names::forget();
     let created = write(
         &format!(
             "INSERT INTO {attributes} AS known (tenant_id, name, value_type, unit, is_hot) VALUES ($1, $2, $3, $4, $5)
@@ -109,12 +114,42 @@ fn register_entity(tenant_id: Option<i64>, external_id: Option<&str>) -> Result<
     let external_id = required(external_id, "external_id")?;
     check_text(external_id, "external_id", LONGEST_EXTERNAL_ID)?;
     Ok(identity::as_owner(|| {
-        get_or_create_entity(tenant_id, external_id)
+        get_or_create_entity(&Installed::require()?, tenant_id, external_id)
     })?)
 }
 
-fn get_or_create_entity(tenant_id: i64, external_id: &str) -> Result<i64, Error> {
-    let entities = Installed::require()?.qualified(Table::Entities);
+/// The ids of several entities, in order, those that are new given out one by one: whoever gives all of his names in the same
+/// order waits for nobody in a circle.
+pub fn entities<'a>(
+    installed: &Installed,
+    tenant_id: i64,
+    external_ids: BTreeSet<&'a str>,
+) -> Result<HashMap<&'a str, i64>, Error> {
+    let mut known: HashMap<String, i64> = HashMap::new();
+    // One by itself is looked up below.
+    if external_ids.len() > 1 {
+        let text = format!(
+            "SELECT external_id, entity_id FROM {} WHERE tenant_id = $1 AND external_id = ANY ($2)",
+            installed.qualified(Table::Entities)
+        );
+        let names: Vec<String> = external_ids.iter().map(|name| (*name).to_owned()).collect();
+        known = read(&text, vec![argument(tenant_id), argument(names)], |rows| {
+            let mut known = HashMap::with_capacity(rows.len());
+            for row in rows {
+                known.extend(row.get::<String>(1)?.zip(row.get::<i64>(2)?));
+            }
+            Ok(known)
+        })?;
+    }
+    let id = |name: &'a str| match known.get(name) {
+        Some(id) => Ok((name, *id)),
+        None => Ok((name, get_or_create_entity(installed, tenant_id, name)?)),
+    };
+    external_ids.into_iter().map(id).collect()
+}
+
+fn get_or_create_entity(installed: &Installed, tenant_id: i64, external_id: &str) -> Result<i64, Error> {
+    let entities = installed.qualified(Table::Entities);
     let arguments = || vec![argument(tenant_id), argument(external_id.to_owned())];
     let found: Option<i64> = read(
         &format!("SELECT entity_id FROM {entities} WHERE tenant_id = $1 AND external_id = $2"),
@@ -161,11 +196,11 @@ fn get_or_create_entity(tenant_id: i64, external_id: &str) -> Result<i64, Error>
     }
 }
 
-fn required<T>(argument_value: Option<T>, argument: &'static str) -> Result<T, Error> {
+pub fn required<T>(argument_value: Option<T>, argument: &'static str) -> Result<T, Error> {
     argument_value.ok_or(Error::NullArgument { argument })
 }
 
-fn tenant_at_least(tenant_id: Option<i64>, least: i64, allowed: &'static str) -> Result<i64, Error> {
+pub fn tenant_at_least(tenant_id: Option<i64>, least: i64, allowed: &'static str) -> Result<i64, Error> {
     let value = required(tenant_id, "tenant_id")?;
     if value < least {
         return Err(Error::OutOfRange {
@@ -178,16 +213,23 @@ fn tenant_at_least(tenant_id: Option<i64>, least: i64, allowed: &'static str) ->
 }
 
 fn check_text(text: &str, argument: &'static str, longest: usize) -> Result<(), Error> {
-    let fault = if text.is_empty() {
-        "it is empty".to_owned()
+    match text_fault(text, longest) {
+        Some(fault) => Err(Error::InvalidText { argument, fault }),
+        None => Ok(()),
+    }
+}
+
+/// Why a text is no name.
+pub fn text_fault(text: &str, longest: usize) -> Option<String> {
+    if text.is_empty() {
+        Some("it is empty".to_owned())
     } else if text.len() > longest {
-        format!("it has {} bytes, allowed are {longest}", text.len())
+        Some(format!("it has {} bytes, allowed are {longest}", text.len()))
     } else if text.chars().any(char::is_control) {
-        "it contains a control character".to_owned()
+        Some("it contains a control character".to_owned())
     } else {
-        return Ok(());
-    };
-    Err(Error::InvalidText { argument, fault })
+        None
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
+use crate::accounting::ledger::{Account, Ledger};
 use crate::pg::process;
 use crate::worker::board::{Board, Database, Presence, Role};
 
@@ -15,11 +16,18 @@ unsafe impl PGRXSharedMemory for Board {}
 // SAFETY: nobody else uses this name.
 static BOARD: PgLwLock<Board> = unsafe { PgLwLock::new(c"pg_telemetry") };
 
+// SAFETY: plain data without pointers, changed only under the lock.
+unsafe impl PGRXSharedMemory for Ledger {}
+
+// SAFETY: nobody else uses this name.
+static LEDGER: PgLwLock<Ledger> = unsafe { PgLwLock::new(c"pg_telemetry ledger") };
+
 static AVAILABLE: AtomicBool = AtomicBool::new(false);
 
 /// Asks for the memory; called while the postmaster loads preloaded libraries.
 pub fn request() {
     pg_shmem_init!(BOARD = Board::new());
+    pg_shmem_init!(LEDGER = Ledger::new(process::now()));
     AVAILABLE.store(true, Ordering::Relaxed);
 }
 
@@ -41,6 +49,17 @@ pub fn change<T>(body: impl FnOnce(&mut Board) -> T) -> Option<T> {
 /// Changes what is said about one database; None if it is not on the board.
 pub fn change_database<T>(oid: u32, body: impl FnOnce(&mut Database) -> T) -> Option<T> {
     change(|board| board.database_mut(oid).map(body)).flatten()
+}
+
+/// Looks at the ledger. None without preload. Nothing that can raise an error may happen under the lock.
+pub fn look_at_ledger<T>(body: impl FnOnce(&Ledger) -> T) -> Option<T> {
+    is_available().then(|| body(&LEDGER.share()))
+}
+
+/// Changes the account of this database. None without preload. Nothing that can raise an error may happen under the lock.
+pub fn account<T>(body: impl FnOnce(&mut Account) -> T) -> Option<T> {
+    let (database, now) = (process::my_database(), process::now());
+    is_available().then(|| body(LEDGER.exclusive().account_mut(database, now)))
 }
 
 /// The extension may have been created in this database: the launcher shall look.

@@ -42,6 +42,11 @@ pub fn read<R>(
     })
 }
 
+/// Reads by a statement that is not worth keeping.
+pub fn look<R>(text: &str, rows: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>) -> Result<R, Error> {
+    Spi::connect(|client| rows(client.select(text, None, &[])?))
+}
+
 /// Writes.
 pub fn write<R>(
     text: &str,

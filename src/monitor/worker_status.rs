@@ -6,6 +6,7 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::accounting::pause;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
@@ -272,6 +273,10 @@ fn task_row(
         (_, Some(absence)) => absence.state,
         (_, None) if matches!(task.work, Work::OnDemand(_)) => "on demand",
         (_, None) if !alive => "missing",
+        (_, None) if row.detail.as_deref().is_some_and(pause::is_meant) => {
+            row.hint = Some("SELECT resume();".into());
+            "paused"
+        }
         (_, None) if row.detail.is_some() => "waiting",
         (_, None) => "sleeping",
     };

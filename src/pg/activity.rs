@@ -1,4 +1,4 @@
-//! What other sessions see of a worker: statistics of its writes, and what it is doing.
+//! What other sessions see of a worker, statistics of its writes and what it is doing; and what this process wrote.
 
 use pgrx::pg_sys;
 use std::ffi::CString;
@@ -26,4 +26,10 @@ pub fn idle() {
         pg_sys::pgstat_report_stat(false);
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
     }
+}
+
+/// Bytes of WAL that this process has written so far.
+pub fn wal_bytes() -> u64 {
+    // SAFETY: reads a counter of this process.
+    unsafe { pg_sys::pgWalUsage.wal_bytes }
 }

@@ -8,12 +8,15 @@ use std::collections::HashMap;
 use pgrx::pg_sys;
 use pgrx::pg_sys::TransactionId;
 
+use super::conflict;
 use super::detoast;
 use super::fault;
 use super::heap_page::{Page, place};
+use super::horizon::precedes;
 use super::layout;
-use super::page_plan::{self, Found, Plan};
+use super::page_plan::{self, Found, Plan, Rooms, Work};
 use super::relation::Relation;
+use super::settings;
 use super::verdicts::Verdicts;
 use crate::staging::batch::Batch;
 
@@ -43,6 +46,7 @@ enum Marking {
 pub struct Staging {
     relation: Relation,
     marking: Marking,
+    rooms: Rooms,
 }
 
 impl Staging {
@@ -50,11 +54,10 @@ impl Staging {
     pub fn open(oid: pg_sys::Oid) -> Option<Staging> {
         let relation = Relation::open_to_write(oid);
         // SAFETY: flags of this process.
-        let (serializable, logical, verified) = unsafe {
+        let (serializable, verified) = unsafe {
             let verified = pg_sys::wal_consistency_checking_string;
             (
                 pg_sys::XactIsoLevel >= pg_sys::XACT_SERIALIZABLE as i32,
-                pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32,
                 !verified.is_null() && *verified != 0,
             )
         };
@@ -72,31 +75,47 @@ impl Staging {
         // Replay that is verified compares whole pages, hint bits included, unless the record is one of the heap's own.
         let marking = if relation.is_unlogged() {
             Marking::Bulk
-        } else if logical || verified {
+        } else if settings::writes_logical_wal() || verified {
             Marking::Single
         } else {
             Marking::BulkLogged
         };
-        Some(Staging { relation, marking })
+        // Where replay is verified, making room is left to VACUUM.
+        let rooms = match marking {
+            Marking::Bulk => Rooms::Any,
+            _ if verified => Rooms::None,
+            _ => Rooms::WholePages,
+        };
+        Some(Staging {
+            relation,
+            marking,
+            rooms,
+        })
     }
 
-    /// Whether there may be rows to take for the active snapshot. Ends at the first; rows that were moved cost it far less
-    /// than they cost the executor.
-    pub fn has_rows(&self) -> bool {
+    /// Whether there may be rows to take for the active snapshot, or moved ones to clear away. Ends at the first; rows that
+    /// stay cost it far less than they cost the executor.
+    pub fn work(&self) -> Work {
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let mut verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
-        self.blocks_in_order().any(|block| {
+        let mut found = Work::None;
+        for block in self.blocks_in_order() {
             pgrx::check_for_interrupts!();
-            let buffer = self.pin(block);
+            let buffer = self.relation.pin(block);
             // SAFETY: pinned just now; both are given back.
-            unsafe {
+            let here = unsafe {
                 pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
                 let page = Page::new(pg_sys::BufferGetPage(buffer));
-                let found = page_plan::has_rows(&mut verdicts, (buffer, page, block));
+                let work = page_plan::work(&mut verdicts, (buffer, page, block), self.rooms);
                 pg_sys::UnlockReleaseBuffer(buffer);
-                found
+                work
+            };
+            found = found.max(here);
+            if found == Work::Now {
+                break;
             }
-        })
+        }
+        found
     }
 
     /// Every page once, from where the last batch of this process stopped: the pages before hold what it took, and to look
@@ -112,24 +131,14 @@ impl Staging {
         STOPPED_AT.with_borrow_mut(|stopped| stopped.insert(self.relation.oid(), block));
     }
 
-    fn pin(&self, block: u32) -> pg_sys::Buffer {
-        // SAFETY: the page exists: staging never shrinks while somebody holds this lock.
-        unsafe {
-            pg_sys::ReadBufferExtended(
-                self.relation.as_ptr(),
-                pg_sys::ForkNumber::MAIN_FORKNUM,
-                block,
-                pg_sys::ReadBufferMode::RBM_NORMAL,
-                std::ptr::null_mut(),
-            )
-        }
-    }
-
     /// Takes the rows that the active snapshot sees and that have a place to go to, until the batch is full.
     pub fn claim(&self, batch: &mut Batch) {
         let blocks = self.relation.blocks();
         if blocks == 0 {
             return;
+        }
+        if self.marking == Marking::Single {
+            self.relation.check_replica_identity();
         }
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
@@ -140,6 +149,7 @@ impl Staging {
             deleter: None,
             plan: Plan::default(),
             reclaimed: None,
+            announced: None,
         };
         let mut stopped = 0;
         for block in self.blocks_in_order() {
@@ -186,13 +196,15 @@ struct Claim<'a> {
     plan: Plan,
     /// First and last page that got room.
     reclaimed: Option<(u32, u32)>,
+    /// Up to which deleter standbys know that its rows go.
+    announced: Option<TransactionId>,
 }
 
 impl Claim<'_> {
     fn visit(&mut self, block: u32) {
         // Nothing is allocated for rows under the lock.
         self.batch.reserve(PAGE_ROWS, pg_sys::BLCKSZ as usize);
-        let buffer = self.staging.pin(block);
+        let buffer = self.staging.relation.pin(block);
         let page = self.lock_and_look(buffer, block);
         let space = self.change(buffer, block, page);
         // SAFETY: locked above; the pin stays for the rows that the server has to delete.
@@ -248,9 +260,9 @@ impl Claim<'_> {
         }
         match self.staging.marking {
             Marking::Bulk => self.change_in_place(buffer, block, page),
+            _ if self.plan.is_all_dead() => self.empty_logged(buffer, block),
             _ => {
-                // Room in a logged table is made by VACUUM, which also writes the WAL for it.
-                self.change_logged(buffer, block);
+                self.mark_logged(buffer, block);
                 None
             }
         }
@@ -269,7 +281,9 @@ impl Claim<'_> {
                 self.mark(block, page, mark);
                 page.set_prunable(mark.xid);
             }
-            if reclaim {
+            if reclaim && self.plan.is_all_dead() {
+                page.empty();
+            } else if reclaim {
                 for number in &self.plan.dead {
                     page.free_item(*number);
                 }
@@ -283,30 +297,53 @@ impl Claim<'_> {
             pg_sys::CritSectionCount -= 1;
         }
         self.count_deleted();
-        if !reclaim {
-            return None;
-        }
-        // SAFETY: open; the page is still locked.
-        unsafe {
-            let dead = i32::try_from(self.plan.dead.len()).unwrap_or(i32::MAX);
-            pg_sys::pgstat_update_heap_dead_tuples(self.staging.relation.as_ptr(), dead);
-            Some(pg_sys::PageGetHeapFreeSpace(page.as_ptr()))
-        }
+        reclaim.then(|| self.count_cleared(page))
     }
 
-    fn change_logged(&mut self, buffer: pg_sys::Buffer, block: u32) {
+    fn mark_logged(&mut self, buffer: pg_sys::Buffer, block: u32) {
         let Some(mark) = self.deleter.filter(|_| !self.plan.take.is_empty()) else {
             return;
         };
+        self.log_change(buffer, |copy| self.mark(block, copy, mark));
+        self.count_deleted();
+    }
+
+    /// Only pages on which nothing is left are cleared: replay moves no row then, and needs no more than the lock that it
+    /// takes, although readers of a standby may have the page pinned. What is dead beside living rows waits for them to go.
+    fn empty_logged(&mut self, buffer: pg_sys::Buffer, block: u32) -> Option<usize> {
+        // SAFETY: locked by the caller.
+        if self.staging.rooms != Rooms::WholePages || !unsafe { pg_sys::IsBufferCleanupOK(buffer) } {
+            return None;
+        }
+        let is_news = |newest: &TransactionId| self.announced.is_none_or(|known| precedes(known, *newest));
+        if let Some(newest) = self.plan.newest.filter(is_news) {
+            conflict::log(self.staging.relation.as_ptr(), block, newest);
+            self.announced = Some(newest);
+        }
+        self.log_change(buffer, Page::empty);
+        // SAFETY: locked by the caller.
+        Some(self.count_cleared(unsafe { Page::new(pg_sys::BufferGetPage(buffer)) }))
+    }
+
+    /// Changes a page of a logged table.
+    fn log_change(&self, buffer: pg_sys::Buffer, change: impl FnOnce(Page)) {
         // SAFETY: the buffer is locked by the caller. The copy that is changed here replaces the page, and the bytes that
         // differ are logged, in one critical section of the server.
         unsafe {
             let state = pg_sys::GenericXLogStart(self.staging.relation.as_ptr());
-            let copy = Page::new(pg_sys::GenericXLogRegisterBuffer(state, buffer, 0));
-            self.mark(block, copy, mark);
+            change(Page::new(pg_sys::GenericXLogRegisterBuffer(state, buffer, 0)));
             pg_sys::GenericXLogFinish(state);
         }
-        self.count_deleted();
+    }
+
+    /// The server counts dead rows for autovacuum, which need not come for these.
+    fn count_cleared(&self, page: Page) -> usize {
+        // SAFETY: open; the page is still locked.
+        unsafe {
+            let dead = i32::try_from(self.plan.dead.len()).unwrap_or(i32::MAX);
+            pg_sys::pgstat_update_heap_dead_tuples(self.staging.relation.as_ptr(), dead);
+            pg_sys::PageGetHeapFreeSpace(page.as_ptr())
+        }
     }
 
     fn mark(&self, block: u32, page: Page, mark: Mark) {
@@ -346,21 +383,7 @@ impl Claim<'_> {
             return;
         };
         let relation = self.staging.relation.as_ptr();
-        let mut where_it_is = place(block, found.number);
-        let mut failure = pg_sys::TM_FailureData::default();
-        // SAFETY: open; the row was visible a moment ago, and the pin keeps it in its place.
-        let result = unsafe {
-            pg_sys::heap_delete(
-                relation,
-                &mut where_it_is,
-                mark.cid,
-                std::ptr::null_mut(),
-                false,
-                &mut failure,
-                false,
-            )
-        };
-        if result != pg_sys::TM_Result::TM_Ok {
+        if !delete(relation, place(block, found.number), mark.cid) {
             return;
         }
         // SAFETY: pinned; the lock is for the header, the rest of a tuple never changes.
@@ -377,5 +400,51 @@ impl Claim<'_> {
                 self.batch.add(bytes, found.ingested_at, found.leaf);
             });
         }
+    }
+}
+
+/// Has the server delete a row that was visible a moment ago and whose page is pinned, without waiting for anybody.
+fn delete(relation: pg_sys::Relation, place: pg_sys::ItemPointerData, cid: pg_sys::CommandId) -> bool {
+    let mut failure = pg_sys::TM_FailureData::default();
+    let mut delete = |waits: bool| {
+        let mut place = place;
+        // SAFETY: the relation is open; the pin of the caller keeps the row in its place.
+        unsafe {
+            let crosscheck = std::ptr::null_mut();
+            pg_sys::heap_delete(relation, &mut place, cid, crosscheck, waits, &mut failure, false)
+        }
+    };
+    match delete(false) {
+        pg_sys::TM_Result::TM_Ok => true,
+        // Locked, perhaps by this transaction alone: then it can have the row for itself, and need not wait for it.
+        pg_sys::TM_Result::TM_BeingModified => {
+            lock(relation, place, cid) && delete(true) == pg_sys::TM_Result::TM_Ok
+        }
+        _ => false,
+    }
+}
+
+/// Locks a row against everybody else, if nobody else has.
+fn lock(relation: pg_sys::Relation, place: pg_sys::ItemPointerData, cid: pg_sys::CommandId) -> bool {
+    let mut failure = pg_sys::TM_FailureData::default();
+    let mut buffer = 0;
+    let mut tuple = pg_sys::HeapTupleData {
+        t_self: place,
+        ..Default::default()
+    };
+    // SAFETY: the relation is open; the pin that comes with the answer is given back.
+    unsafe {
+        let result = pg_sys::heap_lock_tuple(
+            relation,
+            &mut tuple,
+            cid,
+            pg_sys::LockTupleMode::LockTupleExclusive,
+            pg_sys::LockWaitPolicy::LockWaitSkip,
+            false,
+            &mut buffer,
+            &mut failure,
+        );
+        pg_sys::ReleaseBuffer(buffer);
+        result == pg_sys::TM_Result::TM_Ok
     }
 }

@@ -94,3 +94,140 @@ pub unsafe fn end_index_insertions(index: pg_sys::Relation, info: *mut pg_sys::I
 
 /// The server's number for its statement timeout, the same in all majors so far.
 pub const STATEMENT_TIMEOUT: i32 = 3;
+
+/// The transaction that a process runs now, as locks name it.
+///
+/// # Safety
+/// It must be one of the array of processes.
+pub unsafe fn virtual_id(process: *mut pg_sys::PGPROC) -> (i32, u32) {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    // SAFETY: promised by the caller; each number is read in one piece.
+    unsafe {
+        (
+            (&raw const (*process).backendId).read_volatile(),
+            (&raw const (*process).lxid).read_volatile(),
+        )
+    }
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    // SAFETY: as above.
+    unsafe {
+        (
+            (&raw const (*process).vxid.procNumber).read_volatile(),
+            (&raw const (*process).vxid.lxid).read_volatile(),
+        )
+    }
+}
+
+/// The same, from a list of the server.
+pub fn virtual_id_in(id: &pg_sys::VirtualTransactionId) -> (i32, u32) {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    return (id.backendId, id.localTransactionId);
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    return (id.procNumber, id.localTransactionId);
+}
+
+/// One entry of what the processes say about themselves, counted from 1; it lives to the end of the transaction.
+///
+/// # Safety
+/// The number must be one that the server has counted to.
+pub unsafe fn activity(number: i32) -> *const pg_sys::PgBackendStatus {
+    #[cfg(feature = "pg15")]
+    // SAFETY: promised by the caller.
+    let entry = unsafe { pg_sys::pgstat_fetch_stat_local_beentry(number) };
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: promised by the caller.
+    let entry = unsafe { pg_sys::pgstat_get_local_beentry_by_index(number) };
+    if entry.is_null() {
+        return std::ptr::null();
+    }
+    // SAFETY: an entry that is there.
+    unsafe { &raw const (*entry).backendStatus }
+}
+
+/// What B-tree's record for a page that is used again says.
+///
+/// # Safety
+/// The relation must be open.
+pub unsafe fn conflict_record(relation: pg_sys::Relation, block: u32, newest: u64) -> Vec<u8> {
+    #[cfg(feature = "pg15")]
+    // SAFETY: promised by the caller.
+    let file = unsafe {
+        let file = (*relation).rd_node;
+        [file.spcNode, file.dbNode, file.relNode].map(pg_sys::Oid::to_u32)
+    };
+    #[cfg(not(feature = "pg15"))]
+    // SAFETY: promised by the caller.
+    let file = unsafe {
+        let file = (*relation).rd_locator;
+        [
+            file.spcOid.to_u32(),
+            file.dbOid.to_u32(),
+            u32::from(file.relNumber),
+        ]
+    };
+    let mut record: Vec<u8> = file
+        .into_iter()
+        .chain([block])
+        .flat_map(u32::to_ne_bytes)
+        .collect();
+    record.extend(newest.to_ne_bytes());
+    // Not a catalog, as far as decoding on a standby is concerned.
+    #[cfg(not(feature = "pg15"))]
+    record.push(0);
+    record
+}
+
+/// Adds bytes to the WAL record that is being made.
+///
+/// # Safety
+/// One must have been begun, and the bytes stay until it is inserted.
+pub unsafe fn register_wal_data(bytes: &[u8]) {
+    let length = bytes.len() as u32;
+    #[cfg(feature = "pg15")]
+    // SAFETY: promised by the caller; the server only reads them.
+    unsafe {
+        pg_sys::XLogRegisterData(bytes.as_ptr().cast_mut().cast(), length as i32);
+    }
+    #[cfg(any(feature = "pg16", feature = "pg17"))]
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::XLogRegisterData(bytes.as_ptr().cast_mut().cast(), length);
+    }
+    #[cfg(feature = "pg18")]
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::XLogRegisterData(bytes.as_ptr().cast(), length);
+    }
+}
+
+/// Transactions with an id that have ended since the server started.
+pub fn completed_transactions() -> u64 {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    // SAFETY: shared memory that exists in every server process.
+    let variables = unsafe { pg_sys::ShmemVariableCache };
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    // SAFETY: as above.
+    let variables = unsafe { pg_sys::TransamVariables };
+    // SAFETY: a counter that is read in one piece.
+    unsafe { (&raw const (*variables).xactCompletionCount).read_volatile() }
+}
+
+/// Has all processes forget what they know of the file of a relation, at once.
+///
+/// # Safety
+/// The relation must be open.
+pub unsafe fn forget_file(relation: pg_sys::Relation) {
+    // SAFETY: promised by the caller; it is no temporary relation.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        pg_sys::CacheInvalidateSmgr(pg_sys::RelFileNodeBackend {
+            node: (*relation).rd_node,
+            backend: (*relation).rd_backend,
+        });
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::CacheInvalidateSmgr(pg_sys::RelFileLocatorBackend {
+            locator: (*relation).rd_locator,
+            backend: (*relation).rd_backend,
+        });
+    }
+}

@@ -119,6 +119,15 @@ impl Page {
         }
     }
 
+    /// Says that the page holds nothing, whatever lies there.
+    pub fn empty(self) {
+        let header = self.header();
+        header.pd_lower = HEADER as u16;
+        header.pd_upper = header.pd_special;
+        header.pd_flags &= !((pg_sys::PD_PAGE_FULL | pg_sys::PD_HAS_FREE_LINES) as u16);
+        header.pd_prune_xid = TransactionId::INVALID;
+    }
+
     /// There is room again, and nothing dead left.
     pub fn set_pruned(self) {
         self.header().pd_prune_xid = TransactionId::INVALID;

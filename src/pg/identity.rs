@@ -88,6 +88,18 @@ pub fn may_act_as(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(current().user, role) }
 }
 
+/// The name of the current user.
+pub fn current_name() -> String {
+    // SAFETY: the current user exists, or the server makes a name up; a string of this transaction, copied here.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(current().user, true);
+        if name.is_null() {
+            return String::new();
+        }
+        std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}
+
 struct Identity {
     user: pg_sys::Oid,
     flags: i32,

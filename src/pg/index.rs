@@ -21,6 +21,10 @@ const FIRST_OF_PAGE: u16 = 1;
 /// Columns by which entries are sorted.
 const KEY: usize = 4;
 
+/// Bytes of memory that each row takes for its place in the table, and for its entry while it is put in.
+pub const PLACE: usize = size_of::<pg_sys::ItemPointerData>();
+pub const ENTRY: usize = size_of::<Entry>();
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Method {
     /// Every row, in the order of the key as far as it consists of whole numbers.

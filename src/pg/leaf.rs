@@ -12,7 +12,7 @@ use super::slots::{MOST, Slots};
 use crate::staging::batch::{Batch, Row};
 
 /// What INSERT fires.
-const INSERT_TRIGGERS: u32 = pg_sys::TRIGGER_TYPE_INSERT;
+pub const INSERT_TRIGGERS: u32 = pg_sys::TRIGGER_TYPE_INSERT;
 
 /// Whether INSERT into the partitioned facts is no more than INSERT into their partitions.
 pub fn parent_is_plain(facts: pg_sys::Oid) -> bool {
@@ -75,19 +75,7 @@ impl Leaf {
         fault::point("before_leaf");
         let mut places = Vec::with_capacity(if self.indexes.is_empty() { 0 } else { rows.len() });
         for chunk in rows.chunks(MOST) {
-            pgrx::check_for_interrupts!();
-            slots.fill(batch, chunk);
-            // SAFETY: open and locked; the slots hold one tuple each. What the server allocates for them is freed after it.
-            scratch.within(|| unsafe {
-                pg_sys::heap_multi_insert(
-                    self.relation.as_ptr(),
-                    slots.as_mut_ptr(),
-                    chunk.len() as i32,
-                    pg_sys::GetCurrentCommandId(true),
-                    0,
-                    std::ptr::null_mut(),
-                );
-            });
+            slots.insert(&self.relation, batch, chunk, scratch);
             if !self.indexes.is_empty() {
                 places.extend(slots.places(chunk.len()));
             }

@@ -1,4 +1,4 @@
-//! The lock that keeps the extension in place while a task works on its tables.
+//! Locks: the one that keeps the extension in place while a task works on its tables, and those that are not waited for.
 
 use pgrx::pg_sys;
 
@@ -23,4 +23,19 @@ pub fn keep_extension(extension: pg_sys::Oid) -> bool {
             pg_sys::AccessShareLock as pg_sys::LOCKMODE,
         )
     }
+}
+
+/// Keeps others from doing the same until the end of the transaction; readers and writers pass. False when somebody is at it.
+pub fn try_alone(relation: pg_sys::Oid) -> bool {
+    try_lock(relation, pg_sys::ShareUpdateExclusiveLock)
+}
+
+/// Whether the relation can be read without waiting; if so, it can until the end of the transaction.
+pub fn try_read(relation: pg_sys::Oid) -> bool {
+    try_lock(relation, pg_sys::AccessShareLock)
+}
+
+fn try_lock(relation: pg_sys::Oid, mode: u32) -> bool {
+    // SAFETY: takes a lock of this transaction.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) }
 }

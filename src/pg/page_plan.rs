@@ -3,9 +3,11 @@
 use pgrx::pg_sys;
 
 use super::heap_page::{Header, Item, Page, State, place};
+use super::horizon::precedes;
 use super::verdicts::{Deleter, Inserter, Verdicts};
 use crate::staging::batch::{Batch, NO_LEAF};
 use crate::staging::route::Route;
+use pgrx::pg_sys::TransactionId;
 
 #[derive(Clone, Copy)]
 pub struct Found {
@@ -25,8 +27,12 @@ pub struct Plan {
     pub dead: Vec<u16>,
     /// Times of rows for which there is no partition yet.
     pub waiting: Vec<i64>,
-    /// There are deleted rows that somebody may still see.
+    /// There are deleted rows that somebody may still look for.
     pub leftover: bool,
+    /// There is something that is neither dead nor to be taken.
+    kept: bool,
+    /// Of the transactions that deleted what is to be cleared away, the newest.
+    pub newest: Option<TransactionId>,
 }
 
 impl Plan {
@@ -36,6 +42,7 @@ impl Plan {
         let room = batch.room();
         for number in 1..=at.1.items() {
             if self.finds() >= room {
+                self.kept = true;
                 break;
             }
             self.look(verdicts, batch, at, number);
@@ -47,12 +54,19 @@ impl Plan {
         self.take.len() + self.single.len()
     }
 
+    /// Nothing but dead rows: the page can be emptied as it is.
+    pub fn is_all_dead(&self) -> bool {
+        !self.dead.is_empty() && self.finds() == 0 && !self.kept
+    }
+
     fn clear(&mut self) {
         self.take.clear();
         self.single.clear();
         self.dead.clear();
         self.waiting.clear();
         self.leftover = false;
+        self.kept = false;
+        self.newest = None;
     }
 
     #[inline]
@@ -67,26 +81,38 @@ impl Plan {
         let item = page.item(number);
         let kind = match item.state {
             State::Normal => kind(verdicts, at, number, item),
-            State::Dead => Kind::Dead,
-            State::Unused | State::Redirect => Kind::Leave,
+            State::Dead => return self.dead.push(number),
+            State::Unused => return,
+            State::Redirect => Kind::Leave,
         };
         let list = match kind {
             Kind::Plain => &mut self.take,
             Kind::Single => &mut self.single,
-            Kind::Dead => return self.dead.push(number),
-            Kind::Leave => return,
+            Kind::Dead => {
+                self.note_newest(page.tuple(item));
+                return self.dead.push(number);
+            }
+            Kind::Leave => {
+                self.kept = true;
+                return;
+            }
             Kind::Leftover => {
                 self.leftover = true;
+                self.kept = true;
                 return;
             }
         };
         let Some((route, ingested_at)) = batch.route(page.bytes(item)) else {
+            self.kept = true;
             return;
         };
         let leaf = match route {
             Route::Leaf(leaf) => leaf,
             Route::Refused => NO_LEAF,
-            Route::Waits => return self.waiting.push(ingested_at),
+            Route::Waits => {
+                self.kept = true;
+                return self.waiting.push(ingested_at);
+            }
         };
         list.push(Found {
             number,
@@ -96,13 +122,61 @@ impl Plan {
     }
 }
 
-/// Whether a page holds a row that could be taken.
-pub fn has_rows(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32)) -> bool {
+impl Plan {
+    fn note_newest(&mut self, header: Header) {
+        if header.is_untouched() || !header.has_deleter() {
+            return;
+        }
+        let xid = header.xmax();
+        if self.newest != Some(xid) && self.newest.is_none_or(|newest| precedes(newest, xid)) {
+            self.newest = Some(xid);
+        }
+    }
+}
+
+/// What there is to do on a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Work {
+    /// Nothing, until somebody commits something.
+    None,
+    /// Moved rows wait for somebody who may look for them.
+    Later,
+    /// Rows that could be taken, or room that can be made.
+    Now,
+}
+
+pub fn work(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32), rooms: Rooms) -> Work {
     let page = at.1;
-    (1..=page.items()).any(|number| {
+    let (mut dead, mut kept, mut waits) = (false, false, false);
+    for number in 1..=page.items() {
         let item = page.item(number);
-        item.state == State::Normal && matches!(kind(verdicts, at, number, item), Kind::Plain | Kind::Single)
-    })
+        match item.state {
+            State::Unused => {}
+            State::Dead => dead = true,
+            State::Redirect => kept = true,
+            State::Normal => match kind(verdicts, at, number, item) {
+                Kind::Plain | Kind::Single => return Work::Now,
+                Kind::Dead => dead = true,
+                Kind::Leave => kept = true,
+                Kind::Leftover => waits = true,
+            },
+        }
+    }
+    match rooms {
+        Rooms::Any if dead => Work::Now,
+        Rooms::WholePages if dead && !kept && !waits => Work::Now,
+        _ if waits => Work::Later,
+        _ => Work::None,
+    }
+}
+
+/// Where dead rows can be cleared away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rooms {
+    Any,
+    /// On pages that hold nothing else.
+    WholePages,
+    None,
 }
 
 enum Kind {
@@ -154,6 +228,10 @@ fn kind_of_touched(
     tuple: &mut pg_sys::HeapTupleData,
 ) -> Option<Kind> {
     if !header.has_deleter() {
+        // Somebody works with it: to try would cost a transaction id each time.
+        if verdicts.is_held_by_others(header) {
+            return Some(Kind::Leave);
+        }
         return Some(single_if_visible(verdicts, buffer, tuple));
     }
     match verdicts.deleter(header) {

@@ -43,6 +43,20 @@ impl Relation {
         Relation { pointer }
     }
 
+    /// Opens what this transaction has locked already.
+    pub fn open_locked(oid: pg_sys::Oid) -> Relation {
+        // SAFETY: raises an error if there is no such relation.
+        let pointer = unsafe { pg_sys::table_open(oid, pg_sys::NoLock as i32) };
+        Relation { pointer }
+    }
+
+    /// As a query does, which nothing but ACCESS EXCLUSIVE stops.
+    pub fn open_to_read(oid: pg_sys::Oid) -> Relation {
+        // SAFETY: as above.
+        let pointer = unsafe { pg_sys::table_open(oid, pg_sys::AccessShareLock as i32) };
+        Relation { pointer }
+    }
+
     pub fn as_ptr(&self) -> pg_sys::Relation {
         self.pointer
     }
@@ -122,6 +136,26 @@ impl Relation {
                 let fires = (*trigger).tgtype as u16 & events as u16 != 0;
                 fires && except.is_none_or(|name| CStr::from_ptr((*trigger).tgname) != name)
             })
+        }
+    }
+
+    /// Raises the server's error where DELETE would, because nobody who gets the deletions could tell which rows are meant.
+    pub fn check_replica_identity(&self) {
+        // SAFETY: open.
+        unsafe { pg_sys::CheckCmdReplicaIdentity(self.pointer, pg_sys::CmdType::CMD_DELETE) }
+    }
+
+    /// Pins a page, which must be there: a table never shrinks while somebody has a lock on it.
+    pub fn pin(&self, block: u32) -> pg_sys::Buffer {
+        // SAFETY: open; raises an error if there is no such page.
+        unsafe {
+            pg_sys::ReadBufferExtended(
+                self.pointer,
+                pg_sys::ForkNumber::MAIN_FORKNUM,
+                block,
+                pg_sys::ReadBufferMode::RBM_NORMAL,
+                std::ptr::null_mut(),
+            )
         }
     }
 

@@ -75,6 +75,12 @@ fn set(name: &CStr, value: &CStr) {
     }
 }
 
+/// Whether deletions go into WAL in a way that others can decode.
+pub fn writes_logical_wal() -> bool {
+    // SAFETY: a setting that is fixed at the start of the server.
+    unsafe { pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32 }
+}
+
 /// Until the end of this transaction its commit waits at least for the local disk.
 pub fn commit_to_local_disk() {
     // SAFETY: reads a setting of this process; the action is undone at the end of the transaction.

@@ -56,6 +56,12 @@ pub fn stop_requested() -> bool {
     STOP_REQUESTED.load(Ordering::SeqCst)
 }
 
+/// Whether this process was told to stop or to read its configuration.
+pub fn asks_for_attention() -> bool {
+    // SAFETY: a flag of this process, set by the handler of SIGHUP.
+    stop_requested() || unsafe { pg_sys::ConfigReloadPending != 0 }
+}
+
 /// Reads the configuration again if the server was told to; says whether it did.
 pub fn reload_if_asked() -> bool {
     // SAFETY: a flag of this process, set by the handler of SIGHUP.

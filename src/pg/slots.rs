@@ -4,6 +4,7 @@
 use pgrx::pg_sys;
 
 use super::memory::Scratch;
+use super::relation::Relation;
 use crate::staging::batch::{Batch, Row};
 
 /// Rows that are inserted together.
@@ -19,8 +20,11 @@ pub struct Slots {
 impl Slots {
     /// For tables that have the eight columns of `like`.
     pub fn like(like: pg_sys::Oid) -> Slots {
+        Slots::of(&Relation::open_to_write(like))
+    }
+
+    pub fn of(relation: &Relation) -> Slots {
         let memory = Scratch::new();
-        let relation = super::relation::Relation::open_to_write(like);
         // SAFETY: open; the copy is not counted by anybody, so slots of it cost nothing to make and drop.
         let descriptor =
             memory.within(|| unsafe { pg_sys::CreateTupleDescCopy((*relation.as_ptr()).rd_att) });
@@ -33,7 +37,7 @@ impl Slots {
     }
 
     /// Puts each row into a slot, without copying it: until the next call the batch stays as it is.
-    pub fn fill(&mut self, batch: &mut Batch, rows: &[Row]) {
+    fn fill(&mut self, batch: &mut Batch, rows: &[Row]) {
         while self.slots.len() < rows.len() {
             let descriptor = self.descriptor;
             // SAFETY: the descriptor and the context live as long as self.
@@ -66,8 +70,21 @@ impl Slots {
         }
     }
 
-    pub fn as_mut_ptr(&mut self) -> *mut *mut pg_sys::TupleTableSlot {
-        self.slots.as_mut_ptr()
+    /// Inserts rows into a heap, at most MOST of them. What the server allocates for them lies in `scratch`.
+    pub fn insert(&mut self, relation: &Relation, batch: &mut Batch, rows: &[Row], scratch: &Scratch) {
+        pgrx::check_for_interrupts!();
+        self.fill(batch, rows);
+        // SAFETY: open and locked; the slots hold one tuple each.
+        scratch.within(|| unsafe {
+            pg_sys::heap_multi_insert(
+                relation.as_ptr(),
+                self.slots.as_mut_ptr(),
+                rows.len() as i32,
+                pg_sys::GetCurrentCommandId(true),
+                0,
+                std::ptr::null_mut(),
+            );
+        });
     }
 
     /// Where the first so many rows were put.

@@ -6,14 +6,17 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::TransactionId;
 
 use super::heap_page::Header;
+use super::horizon::Horizon;
+use super::past;
+use crate::guc;
 
 /// Of the transaction that inserted an untouched row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Inserter {
     Visible,
-    /// Not yet, not for this snapshot, or rolled back not long ago.
+    /// Not yet, or not for this snapshot.
     Invisible,
-    /// Rolled back, and no snapshot left that could wonder.
+    /// Rolled back.
     Undone,
     /// Ours: then each row has its own answer, by the command that inserted it.
     Own,
@@ -22,9 +25,9 @@ pub enum Inserter {
 /// Of the transaction that deleted a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Deleter {
-    /// Committed, and no snapshot left that could see the row.
+    /// Committed, and nobody left who would look for the row.
     Gone,
-    /// Running, or committed while somebody may still see the row.
+    /// Running, or committed while somebody may still look for the row.
     Busy,
     /// Rolled back: the row is there as before.
     Undone,
@@ -32,9 +35,12 @@ pub enum Deleter {
 
 pub struct Verdicts {
     table: pg_sys::Oid,
+    logged: bool,
     snapshot: pg_sys::Snapshot,
     /// Rows deleted by older transactions are invisible to every snapshot.
     horizon: TransactionId,
+    /// Which other rows nobody looks for, looked up when there are such; None within: every snapshot counts.
+    local: Option<Option<Horizon>>,
     inserters: Cache<Inserter>,
     deleters: Cache<Deleter>,
 }
@@ -43,12 +49,24 @@ impl Verdicts {
     /// # Safety
     /// The snapshot must be an MVCC snapshot that is active or registered for as long as this lives; the relation open.
     pub unsafe fn new(snapshot: pg_sys::Snapshot, relation: pg_sys::Relation) -> Verdicts {
+        if let Some(grace) = guc::reclaim_grace() {
+            // SAFETY: promised by the caller.
+            unsafe { past::remember(snapshot, grace) };
+        }
+        // SAFETY: promised by the caller.
+        let (table, persistence, horizon) = unsafe {
+            (
+                (*relation).rd_id,
+                (*(*relation).rd_rel).relpersistence,
+                pg_sys::GetOldestNonRemovableTransactionId(relation),
+            )
+        };
         Verdicts {
-            // SAFETY: promised by the caller.
-            table: unsafe { (*relation).rd_id },
+            table,
+            logged: persistence == pg_sys::RELPERSISTENCE_PERMANENT as i8,
             snapshot,
-            // SAFETY: promised by the caller.
-            horizon: unsafe { pg_sys::GetOldestNonRemovableTransactionId(relation) },
+            horizon,
+            local: None,
             inserters: Cache::default(),
             deleters: Cache::default(),
         }
@@ -83,7 +101,7 @@ impl Verdicts {
                 Inserter::Own
             } else if self.is_visible(tuple, buffer) {
                 Inserter::Visible
-            } else if self.is_old(xmin) && !pg_sys::TransactionIdDidCommit(xmin) {
+            } else if !pg_sys::TransactionIdIsInProgress(xmin) && !pg_sys::TransactionIdDidCommit(xmin) {
                 Inserter::Undone
             } else {
                 Inserter::Invisible
@@ -106,7 +124,7 @@ impl Verdicts {
                 Deleter::Busy
             } else if !pg_sys::TransactionIdDidCommit(xmax) {
                 Deleter::Undone
-            } else if self.is_old(xmax) {
+            } else if pg_sys::TransactionIdPrecedes(xmax, self.horizon) || self.nobody_looks(xmax) {
                 Deleter::Gone
             } else {
                 Deleter::Busy
@@ -116,10 +134,44 @@ impl Verdicts {
         found
     }
 
-    /// Ended before every snapshot that is in use.
-    fn is_old(&self, xid: TransactionId) -> bool {
-        // SAFETY: compares two numbers, and asks about one transaction.
-        unsafe { pg_sys::TransactionIdPrecedes(xid, self.horizon) && !pg_sys::TransactionIdIsInProgress(xid) }
+    /// Of a row that is locked, or that several have touched: whether one of them still runs and is not us.
+    pub fn is_held_by_others(&self, header: Header) -> bool {
+        let runs = |xid: TransactionId| {
+            // SAFETY: asks about one transaction.
+            unsafe {
+                pg_sys::TransactionIdIsInProgress(xid) && !pg_sys::TransactionIdIsCurrentTransactionId(xid)
+            }
+        };
+        if !header.has(pg_sys::HEAP_XMAX_IS_MULTI) {
+            return runs(header.xmax());
+        }
+        let mut members = std::ptr::null_mut();
+        // SAFETY: a number from a row that is there; the list has as many as it says and is freed here.
+        unsafe {
+            let count = pg_sys::GetMultiXactIdMembers(
+                header.xmax().into_inner().into(),
+                &mut members,
+                false,
+                header.has(pg_sys::HEAP_XMAX_LOCK_ONLY),
+            );
+            let held = (0..usize::try_from(count).unwrap_or(0)).any(|index| runs((*members.add(index)).xid));
+            if !members.is_null() {
+                pg_sys::pfree(members.cast());
+            }
+            held
+        }
+    }
+
+    /// Committed, and whoever has a snapshot that misses it does not look at this table.
+    fn nobody_looks(&mut self, xid: TransactionId) -> bool {
+        // SAFETY: the snapshot is there as long as this; it is asked first, so that all that is looked up later is later than it.
+        if unsafe { pg_sys::XidInMVCCSnapshot(xid, self.snapshot) } {
+            return false;
+        }
+        self.local
+            .get_or_insert_with(|| Horizon::of(self.table, self.logged))
+            .as_ref()
+            .is_some_and(|local| local.has_passed(xid))
     }
 }
 

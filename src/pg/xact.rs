@@ -8,7 +8,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use super::sqlstate::{self, Listener};
-use super::timeout;
+use super::{compat, timeout};
 use crate::error::Error;
 
 /// What went wrong in a transaction that was rolled back.
@@ -180,6 +180,12 @@ pub fn in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
+/// Whether each command sees what was committed before it began.
+pub fn is_read_committed() -> bool {
+    // SAFETY: reads a variable of this process.
+    unsafe { pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 }
+}
+
 /// Whether this transaction has written anything, or is about to.
 pub fn has_id() -> bool {
     // SAFETY: reads a variable of this process.
@@ -223,6 +229,11 @@ pub fn fate(id: u64) -> Fate {
             Fate::RolledBack
         }
     }
+}
+
+/// How many transactions that wrote something have ended so far. As long as it stays the same, nothing new can be seen.
+pub fn completed() -> u64 {
+    compat::completed_transactions()
 }
 
 /// What this transaction has done up to here becomes visible to what it does from here on.

@@ -78,6 +78,14 @@ const READING: &[(&str, &str)] = &[
     ("value_text", "text"),
 ];
 
+const REQUEST: &[(&str, &str)] = &[
+    ("tenant_id", "bigint"),
+    ("request_id", "uuid"),
+    ("requested_at", "timestamp with time zone"),
+    ("fingerprint", "bigint"),
+    ("readings", "integer"),
+];
+
 pub const DATA_TABLES: &[DataTable] = &[
     DataTable {
         table: Table::Attributes,
@@ -177,6 +185,18 @@ pub const DATA_TABLES: &[DataTable] = &[
         ],
     },
     DataTable {
+        table: Table::Requests,
+        create: include_str!("../../sql/setup/ingest_requests.sql"),
+        guards: &[],
+        columns: REQUEST,
+    },
+    DataTable {
+        table: Table::RequestsVolatile,
+        create: include_str!("../../sql/setup/ingest_requests_volatile.sql"),
+        guards: &[],
+        columns: REQUEST,
+    },
+    DataTable {
         table: Table::Retention,
         create: include_str!("../../sql/setup/retention_policies.sql"),
         guards: &[],
@@ -191,6 +211,46 @@ pub const DATA_TABLES: &[DataTable] = &[
         create: include_str!("../../sql/setup/read_classes.sql"),
         guards: &[],
         columns: &[("class", "text"), ("max_lag", "interval")],
+    },
+    DataTable {
+        table: Table::FlushState,
+        create: include_str!("../../sql/setup/flush_state.sql"),
+        guards: &[],
+        columns: &[
+            ("only_row", "boolean"),
+            ("epoch", "uuid"),
+            ("seen_at", "timestamp with time zone"),
+            ("rows_waiting", "bigint"),
+            ("paused_at", "timestamp with time zone"),
+        ],
+    },
+    DataTable {
+        table: Table::Sentinel,
+        create: include_str!("../../sql/setup/flush_sentinel.sql"),
+        guards: &[],
+        columns: &[("epoch", "uuid")],
+    },
+    DataTable {
+        table: Table::FlushHistory,
+        create: include_str!("../../sql/setup/flush_history.sql"),
+        guards: &[],
+        columns: &[
+            ("minute", "timestamp with time zone"),
+            ("source", "text"),
+            ("since", "timestamp with time zone"),
+            ("batches", "bigint"),
+            ("durations", "integer[]"),
+        ],
+    },
+    DataTable {
+        table: Table::CrashHistory,
+        create: include_str!("../../sql/setup/crash_history.sql"),
+        guards: &[],
+        columns: &[
+            ("epoch", "uuid"),
+            ("noticed_at", "timestamp with time zone"),
+            ("kind", "text"),
+        ],
     },
     DataTable {
         table: Table::RejectedRemoved,

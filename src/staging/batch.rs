@@ -1,8 +1,10 @@
 //! The rows of one flush on their way from staging to facts.
 
+use super::judge::Window;
 use super::reading::Tuple;
 use super::route::{Route, Router, Waiting};
 use crate::pg::arena::{Arena, Place, reserve};
+use crate::pg::index::{ENTRY, PLACE};
 use crate::pg::memory::out_of_memory;
 
 /// One row of a batch.
@@ -16,6 +18,13 @@ pub struct Row {
 }
 
 pub const NO_LEAF: u32 = u32::MAX;
+
+/// What a row takes besides its tuple, at the worst moment: here, among the good ones, once more while those are sorted, where it
+/// was put, and its entry of one index.
+const BYTES_OF_ROW: usize = 3 * size_of::<Row>() + PLACE + ENTRY;
+
+/// Vectors that grow have as much again in reserve, or leave it behind.
+const RESERVE: usize = 2;
 
 /// Collects rows, up to a number and a size.
 pub struct Batch {
@@ -39,6 +48,13 @@ impl Batch {
         }
     }
 
+    /// For rows that go to one table, whatever their time.
+    pub fn unrouted(most_rows: usize, most_bytes: usize) -> Batch {
+        let nothing = Window { from: 0, until: 0 };
+        let router = Router::new(Vec::new(), Vec::new(), nothing);
+        Batch::new(router, most_rows, most_bytes)
+    }
+
     /// How many more rows it takes.
     pub fn room(&self) -> usize {
         if self.is_heavy() {
@@ -53,8 +69,8 @@ impl Batch {
     }
 
     pub fn room_in_bytes(&self) -> usize {
-        let used = self.arena.bytes() + self.rows.len() * size_of::<Row>();
-        self.most_bytes.saturating_sub(used)
+        let used = self.arena.bytes() + self.rows.len() * BYTES_OF_ROW;
+        (self.most_bytes / RESERVE).saturating_sub(used)
     }
 
     /// Makes room for what one page can hold, so that adding it allocates nothing.

@@ -2,11 +2,13 @@
 //! rows that have no partition yet get one, or wait. All in the caller's transaction, so that a row is moved exactly once
 //! or not at all. No watermark: what is taken is what is visible, whoever committed it when.
 
+use crate::accounting::tally;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{DOORS, Installed, Table};
 use crate::partition::create::{Parent, ensure_ahead, ensure_at};
 use crate::pg::claim::Staging;
+use crate::pg::page_plan::Work;
 use crate::pg::partitions::{self, EPOCH_2000, Partition};
 use crate::pg::{fault, process, settings, xact};
 use crate::sql::{read, value};
@@ -27,9 +29,6 @@ const PARTITIONS_PER_FLUSH: usize = 100;
 /// Hours without a partition that one flush looks at, the earliest first: more than a year of them.
 pub const MISSING_HOURS: usize = 10_000;
 
-/// Bytes of rows that one batch holds in memory, one row more or less.
-const BATCH_BYTES: usize = 64 << 20;
-
 #[derive(Debug, Default, Clone)]
 pub struct Flushed {
     pub stored: i64,
@@ -39,6 +38,8 @@ pub struct Flushed {
     pub partitions_created: usize,
     /// Stopped because it had enough: there may be more to take.
     pub more: bool,
+    /// There is something to do even if nobody stages anything.
+    pub unfinished: bool,
     /// Some of the rejected rows had nothing wrong that we know of.
     pub refused_by_facts: bool,
 }
@@ -57,6 +58,7 @@ impl Flushed {
         self.waiting = later.waiting;
         self.waiting_reason = later.waiting_reason;
         self.more = later.more;
+        self.unfinished |= later.unfinished;
         self.refused_by_facts |= later.refused_by_facts;
     }
 }
@@ -71,12 +73,16 @@ pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Resul
     for door in DOORS {
         let left = max_rows - total.taken();
         if left <= 0 {
+            total.unfinished = true;
             nothing_waits = false;
             continue;
         }
         let before = (total.waiting, total.waiting_reason.take(), total.more);
         let mut flushed = if course.is_left_alone(installed.require_table(door)?.to_u32()) {
-            Flushed::default()
+            Flushed {
+                unfinished: true,
+                ..Flushed::default()
+            }
         } else if course.is_careful() {
             careful::flush_door(installed, door, left, course)?
         } else {
@@ -99,10 +105,11 @@ pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Resul
 }
 
 /// The cheap answer that an idle flusher needs: reads, takes no transaction id, writes nothing.
-fn has_nothing_to_take(installed: &Installed, door: Table) -> Result<bool, Error> {
+fn look(installed: &Installed, door: Table) -> Result<Work, Error> {
     match Staging::open(installed.require_table(door)?) {
-        Some(direct) => xact::with_snapshot(|| Ok(!direct.has_rows())),
-        None => is_empty(installed, door),
+        Some(direct) => xact::with_snapshot(|| Ok(direct.work())),
+        None if is_empty(installed, door)? => Ok(Work::None),
+        None => Ok(Work::Now),
     }
 }
 
@@ -120,8 +127,12 @@ pub fn flush_door(
     max_rows: i64,
     course: &Course,
 ) -> Result<Flushed, Error> {
-    if has_nothing_to_take(installed, door)? {
-        return Ok(Flushed::default());
+    let work = look(installed, door)?;
+    if work != Work::Now {
+        return Ok(Flushed {
+            unfinished: work != Work::None,
+            ..Flushed::default()
+        });
     }
     ensure_ahead(installed, Parent::Rejected)?;
     if door == Table::Ingest {
@@ -129,6 +140,7 @@ pub fn flush_door(
         settings::commit_to_local_disk();
     }
     let (mut flushed, waiting) = move_rows(installed, door, max_rows, course)?;
+    flushed.unfinished = true;
     flushed.waiting = waiting.rows + waiting.held_back;
     if waiting.rows == 0 {
         return Ok(flushed);
@@ -218,7 +230,7 @@ fn move_rows(
         .collect();
     let most_rows = usize::try_from(max_rows).unwrap_or(usize::MAX);
     let router = Router::new(periods, closed, accepted(installed)?);
-    let mut batch = Batch::new(router, most_rows, BATCH_BYTES);
+    let mut batch = Batch::new(router, most_rows, guc::flush_memory());
 
     let direct = Staging::open(staging);
     fault::point("opened");
@@ -227,7 +239,10 @@ fn move_rows(
     let flushed = xact::with_snapshot(|| {
         match direct {
             Some(direct) => direct.claim(&mut batch),
-            None => fallback::claim(&work, &mut batch)?,
+            None => {
+                tally::claimed_by_sql();
+                fallback::claim(&work, &mut batch)?;
+            }
         }
         fault::point("claimed");
         store::store(&work, facts, &mut batch)

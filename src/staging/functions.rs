@@ -10,9 +10,13 @@ use pgrx::prelude::*;
 use super::course::Course;
 use super::flush::{Flushed, flush, is_empty};
 use super::standstill;
+use crate::accounting::minutes::Source;
+use crate::accounting::{pause, session, tally};
 use crate::error::Error;
 use crate::guc;
+use crate::ingest::ledger;
 use crate::installed::{DOORS, Installed};
+use crate::pg::horizon;
 use crate::pg::{identity, process, signals, xact};
 use crate::shmem;
 
@@ -41,10 +45,20 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
     }
     xact::check_writable()?;
     let installed = Installed::require()?;
+    check_snapshot(&installed)?;
     shmem::notice_if_unseen(process::my_database());
 
     standstill::forget();
     let started_at = process::now();
+    if let Some(paused) = pause::holds(&installed)? {
+        // No error: whoever calls this by a schedule should not fail for it.
+        let flushed = Flushed {
+            waiting_reason: Some(paused),
+            ..Flushed::default()
+        };
+        return Ok(remember(started_at, flushed));
+    }
+    session::before_flush(&installed)?;
     let mut course = Course::default();
     let flushed = flush_batches(&installed, max_rows.unwrap_or(i64::MAX), &mut course)?;
     if flushed.taken() == 0
@@ -52,13 +66,30 @@ fn flush_here(max_rows: Option<i64>) -> Result<i64, Error> {
     {
         return Err(obstacle.as_error().into());
     }
+    if !shmem::is_available() {
+        // There is no keeper. What cannot be done now is done by a later call.
+        let _ = xact::subtransaction(|| ledger::remove_expired(&installed));
+    }
+    session::after_flush(&installed, &flushed)?;
+    Ok(remember(started_at, flushed))
+}
+
+/// For last_flush(); the rows that reached facts.
+fn remember(started_at: i64, flushed: Flushed) -> i64 {
     let rows = flushed.stored;
     LAST.set(Some(Last {
         started_at,
         duration_us: process::now() - started_at,
         flushed,
     }));
-    Ok(rows)
+    rows
+}
+
+/// A snapshot that serves the whole transaction may be too old to find in staging what it should.
+fn check_snapshot(installed: &Installed) -> Result<(), Error> {
+    DOORS
+        .iter()
+        .try_for_each(|door| horizon::check_snapshot(installed.require_table(*door)?))
 }
 
 /// In batches, so that memory stays bounded however much is waiting, each with a snapshot of its own.
@@ -77,7 +108,11 @@ fn flush_batches(installed: &Installed, limit: i64, course: &mut Course) -> Resu
 
 /// The fast way in a subtransaction: the transaction is the caller's, and has to go on when something is in the way.
 fn flush_batch(installed: &Installed, rows: i64, course: &mut Course) -> Result<Flushed, Error> {
-    let run = |course: &mut Course| xact::with_snapshot(|| flush(installed, rows, course));
+    let run = |course: &mut Course| {
+        tally::counted(Source::Sql, rows, || {
+            xact::with_snapshot(|| flush(installed, rows, course))
+        })
+    };
     if course.is_careful() {
         return run(course);
     }
@@ -106,16 +141,23 @@ fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
         })?;
     xact::check_writable()?;
     let installed = Installed::require()?;
+    check_snapshot(&installed)?;
     standstill::forget();
     let start = Instant::now();
     let mut course = Course::default();
     loop {
-        flush_batches(&installed, i64::MAX, &mut course)?;
+        let paused = pause::holds(&installed)?;
+        if paused.is_none() {
+            flush_batches(&installed, i64::MAX, &mut course)?;
+        }
         let empty = xact::with_snapshot(|| {
             DOORS
                 .iter()
                 .try_fold(true, |empty, door| Ok(empty && is_empty(&installed, *door)?))
         })?;
+        if let Some(paused) = paused.filter(|_| !empty) {
+            return Err(Error::Paused(paused));
+        }
         if empty || start.elapsed() >= limit {
             return Ok(empty);
         }

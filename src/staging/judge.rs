@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::json_text::{JsonFault, MOST_LEVELS, json_fault};
 use super::reading::Reading;
 
 /// What the dictionary says about values.
@@ -101,6 +102,8 @@ pub enum Fault {
     NotRegistered,
     WrongKind(ValueType),
     NoBoolean,
+    TooLong,
+    Json(JsonFault),
 }
 
 impl Fault {
@@ -112,6 +115,11 @@ impl Fault {
             Fault::NoValue | Fault::SeveralValues => "22023",
             Fault::NotRegistered => "42704",
             Fault::WrongKind(_) => "42804",
+            Fault::TooLong => "54000",
+            Fault::Json(JsonFault::Invalid) => "22P02",
+            Fault::Json(JsonFault::Zero) => "22P05",
+            Fault::Json(JsonFault::NumberOutOfRange) => "22003",
+            Fault::Json(JsonFault::TooDeep) => "54001",
         }
     }
 
@@ -134,6 +142,13 @@ impl Fault {
                 format!("attribute is {}, value is not in {column}", value_type.name()).into()
             }
             Fault::NoBoolean => "boolean is neither 0 nor 1".into(),
+            Fault::TooLong => "value is longer than pg_telemetry.max_value_size".into(),
+            Fault::Json(JsonFault::Invalid) => "attribute is json, value is not".into(),
+            Fault::Json(JsonFault::Zero) => "json has the character \\u0000, which jsonb cannot hold".into(),
+            Fault::Json(JsonFault::NumberOutOfRange) => "json has a number out of range of numeric".into(),
+            Fault::Json(JsonFault::TooDeep) => {
+                format!("json is nested more than {MOST_LEVELS} levels deep").into()
+            }
         }
     }
 }
@@ -194,6 +209,22 @@ pub fn fault(
     }
     let is_boolean = attribute.value_type == ValueType::Boolean;
     (is_boolean && !matches!(reading.value_int, Some(0 | 1))).then_some(Fault::NoBoolean)
+}
+
+/// What is wrong with the text of a reading that has no other fault. JSON alone is read, and then only when it is not too long.
+pub fn text_fault<'a>(
+    value_type: ValueType,
+    length: usize,
+    longest: usize,
+    text: impl FnOnce() -> Cow<'a, [u8]>,
+) -> Option<Fault> {
+    if length > longest {
+        return Some(Fault::TooLong);
+    }
+    match value_type {
+        ValueType::Json => json_fault(&text()).map(Fault::Json),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -387,8 +418,19 @@ mod tests {
         use Fault::*;
         // A new one does not compile before it is named here and listed below.
         let _named = |fault: Fault| match fault {
-            Missing(_) | TenantTooLow | IngestedAtOutside | ObservedAtInfinite | ObservedAtOutside
-            | NoValue | SeveralValues | NotRegistered | WrongKind(_) | NoBoolean => {}
+            Missing(_)
+            | TenantTooLow
+            | IngestedAtOutside
+            | ObservedAtInfinite
+            | ObservedAtOutside
+            | NoValue
+            | SeveralValues
+            | NotRegistered
+            | WrongKind(_)
+            | NoBoolean
+            | TooLong
+            | Json(JsonFault::Invalid | JsonFault::Zero | JsonFault::NumberOutOfRange | JsonFault::TooDeep) =>
+                {}
         };
         let missing = ["tenant_id", "entity_id", "attribute_id", "ingested_at"].map(Missing);
         let others = [
@@ -400,6 +442,11 @@ mod tests {
             SeveralValues,
             NotRegistered,
             NoBoolean,
+            TooLong,
+            Json(JsonFault::Invalid),
+            Json(JsonFault::Zero),
+            Json(JsonFault::NumberOutOfRange),
+            Json(JsonFault::TooDeep),
         ];
         let wrong_kinds = ValueType::ALL.map(WrongKind);
         [&missing[..], &others, &wrong_kinds].concat()
@@ -429,6 +476,21 @@ mod tests {
             documented.len(),
             reasons.len(),
             "README.md has reasons that do not exist"
+        );
+    }
+
+    #[test]
+    fn only_json_is_read_and_only_when_it_is_short_enough() {
+        let judged = |value_type, length, text: &'static str| {
+            text_fault(value_type, length, 10, || Cow::Borrowed(text.as_bytes()))
+        };
+        assert_eq!(judged(ValueType::Text, 10, "{"), None);
+        assert_eq!(judged(ValueType::Text, 11, "{"), Some(Fault::TooLong));
+        assert_eq!(judged(ValueType::Json, 11, "{}"), Some(Fault::TooLong));
+        assert_eq!(judged(ValueType::Json, 2, "{}"), None);
+        assert_eq!(
+            judged(ValueType::Json, 1, "{"),
+            Some(Fault::Json(JsonFault::Invalid))
         );
     }
 

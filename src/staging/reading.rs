@@ -10,7 +10,7 @@ const ATTRIBUTES_MASK: u16 = 0x07ff;
 pub const HAS_NULL: u16 = 0x0001;
 
 /// The columns, in their order.
-const COLUMNS: usize = 8;
+pub const COLUMNS: usize = 8;
 pub const INGESTED_AT: usize = 2;
 pub const ATTRIBUTE_ID: usize = 6;
 

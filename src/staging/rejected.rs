@@ -7,10 +7,10 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 
 use super::batch::{Batch, NO_LEAF, Row};
+use super::compose::{HAS_VARIABLE_WIDTH, push_text};
 use super::flush::Move;
-use super::judge::{Fault, Window};
+use super::judge::Fault;
 use super::reading::{FIXED_HEADER, HAS_NULL, HEADER_LENGTH, INFOMASK, INFOMASK2, Tuple};
-use super::route::Router;
 use super::store::COLUMNS;
 use crate::error::Error;
 use crate::installed::Table;
@@ -98,8 +98,7 @@ fn write_directly(
     let mut built = Vec::new();
     let mut rest = refused.iter().peekable();
     while rest.peek().is_some() {
-        let nowhere = Window { from: 0, until: 0 };
-        let mut chunk = Batch::new(Router::new(Vec::new(), Vec::new(), nowhere), MOST, CHUNK_BYTES);
+        let mut chunk = Batch::unrouted(MOST, CHUNK_BYTES);
         while chunk.room() > 0
             && let Some((row, why)) = rest.next()
         {
@@ -136,7 +135,6 @@ fn write_by_sql(work: &Move, batch: &Batch, refused: &[Refused], rejected_at: i6
 const BEFORE: u32 = 1;
 const AFTER: u16 = 3;
 const ALL: u16 = BEFORE as u16 + 8 + AFTER;
-const HAS_VARIABLE_WIDTH: u16 = 0x0002;
 
 /// Puts the tuple together as the server would: the time, the values of the reading as they are, the door, the fault.
 /// Pure.
@@ -158,28 +156,8 @@ fn build(into: &mut Vec<u8>, reading: &Tuple, rejected_at: i64, durable: bool, w
     into.extend_from_slice(&rejected_at.to_ne_bytes());
     into.extend_from_slice(reading.values());
     into.push(u8::from(durable));
-    add_text(into, why.sqlstate());
-    add_text(into, &why.reason());
-}
-
-/// Longest text, with its length in front, whose length fits into one byte.
-const SHORT: usize = 126;
-
-fn add_text(into: &mut Vec<u8>, text: &str) {
-    let big = cfg!(target_endian = "big");
-    let short = text.len() + 1;
-    if short <= SHORT {
-        into.push(if big {
-            short as u8 | 0x80
-        } else {
-            (short as u8) << 1 | 1
-        });
-    } else {
-        into.resize(into.len().next_multiple_of(4), 0);
-        let long = text.len() as u32 + 4;
-        into.extend_from_slice(&(if big { long } else { long << 2 }).to_ne_bytes());
-    }
-    into.extend_from_slice(text.as_bytes());
+    push_text(why.sqlstate(), into);
+    push_text(&why.reason(), into);
 }
 
 #[cfg(test)]
@@ -229,15 +207,5 @@ mod tests {
         assert_eq!(built[INFOMASK..INFOMASK + 2], 2u16.to_ne_bytes());
         assert_eq!(built[HEADER_LENGTH], 24);
         assert_eq!(built[24 + 8..24 + 8 + bytes.len() - 24], bytes[24..]);
-    }
-
-    #[test]
-    fn a_long_text_has_a_long_length_at_its_place() {
-        let mut into = vec![0; 5];
-        add_text(&mut into, &"x".repeat(SHORT));
-        assert_eq!(into.len(), 8 + 4 + SHORT);
-        let mut into = Vec::new();
-        add_text(&mut into, &"x".repeat(SHORT - 1));
-        assert_eq!(into.len(), SHORT);
     }
 }

@@ -11,19 +11,23 @@ use crate::pg::{partitions, process, relation, xact};
 use crate::shmem;
 
 /// How exact the time is: it is noted again when it is older than this.
-const EXACT: i64 = 1_000_000;
+const EXACT: u64 = 1_000_000;
 
 thread_local! {
+    /// What counts in this process: seen, or told from facts.
     static NOTHING_WAITED: Cell<i64> = const { Cell::new(NEVER) };
+    /// What this process has seen itself.
+    static SEEN: Cell<i64> = const { Cell::new(NEVER) };
 }
 
+/// Before every time that counts here.
 const NEVER: i64 = 0;
 
 /// The time from which the age of readings counts: now, or the last time that nothing waited.
 pub fn reference(installed: &Installed, now: i64) -> Result<i64, Error> {
     let known = match known() {
         NEVER => {
-            let found = from_facts(installed, now)?;
+            let found = from_facts(installed, now)?.max(SEEN.get());
             note(process::my_database(), found);
             found
         }
@@ -40,11 +44,14 @@ pub fn forget() {
 
 /// Nothing waits any more, once this transaction has committed.
 pub fn nothing_waits(now: i64) {
-    if now.abs_diff(known()) < EXACT as u64 {
+    if now.abs_diff(SEEN.get()) < EXACT {
         return;
     }
     let database = process::my_database();
-    xact::after_commit(move || note(database, now));
+    xact::after_commit(move || {
+        SEEN.set(now);
+        note(database, now);
+    });
 }
 
 fn known() -> i64 {

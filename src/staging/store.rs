@@ -4,18 +4,21 @@ use pgrx::pg_sys;
 
 use super::batch::{Batch, Row};
 use super::careful;
-use super::dictionary::with_attributes;
+use super::dictionary::{Attributes, with_attributes};
 use super::flush::{Flushed, Move, around};
-use super::judge::{self, Accepted};
-use super::reading::Tuple;
+use super::judge::{self, Accepted, Fault, text_fault};
+use super::reading::{Reading, Tuple};
 use super::rejected::{self, Refused, Why};
+use crate::accounting::tally;
 use crate::error::Error;
+use crate::guc;
 use crate::installed::Table;
 use crate::pg::fault;
 use crate::pg::handover::{TAKEN, Taken};
 use crate::pg::leaf::{Leaf, parent_is_plain};
 use crate::pg::memory::Scratch;
 use crate::pg::slots::Slots;
+use crate::pg::text_value;
 use crate::sql::write_taken;
 
 pub const COLUMNS: &str =
@@ -52,6 +55,7 @@ fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Vec<Refused>), Error> 
         ingested_at: batch.router.accepted(),
         observed_at: around(),
     };
+    let longest = guc::max_value_size();
     let ids = batch
         .rows
         .iter()
@@ -64,13 +68,27 @@ fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Vec<Refused>), Error> 
             let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
                 return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
             };
-            match judge::fault(&reading, &accepted, |id| attributes.get(id)) {
+            let found = judge::fault(&reading, &accepted, |id| attributes.get(id))
+                .or_else(|| fault_of_text(tuple, &reading, attributes, longest));
+            match found {
                 None => good.push(*row),
                 Some(found) => refused.push((*row, Why::Fault(found))),
             }
         }
         Ok((good, refused))
     })?
+}
+
+#[inline]
+fn fault_of_text(tuple: &[u8], reading: &Reading, attributes: &Attributes, longest: usize) -> Option<Fault> {
+    if !reading.has_text {
+        return None;
+    }
+    let at = Tuple::new(tuple)?.text_at()?;
+    let value_type = attributes.get(reading.attribute_id?)?.value_type;
+    text_fault(value_type, text_value::length(tuple, at), longest, || {
+        text_value::bytes(tuple, at)
+    })
 }
 
 /// `rows` in order of their partitions. All or, with an error, none.
@@ -94,7 +112,10 @@ pub fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[R
                 leaf.insert(batch, of_leaf, &mut slots, &scratch);
                 stored += of_leaf.len() as i64;
             }
-            None => of_leaf.iter().for_each(|row| rest.add(batch.tuple(row), None)),
+            None => {
+                tally::stored_by_sql();
+                of_leaf.iter().for_each(|row| rest.add(batch.tuple(row), None));
+            }
         }
     }
     if !work.course.is_careful() {

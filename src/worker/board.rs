@@ -184,7 +184,7 @@ impl TaskState {
         self.waiting = waiting.map_or(Text::EMPTY, Text::new);
     }
 
-    /// A run that did what it could, but met something in the way (`failed`), or still leaves that alone.
+    /// A run that did what it could, and left alone what is in the way. That this was met is an error, recorded by `fail`.
     pub fn hinder(&mut self, now: i64, duration_us: i64, backoff_us: i64, waiting: &str) {
         self.running = false;
         self.last_success = now;

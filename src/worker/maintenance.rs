@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use super::board::Job;
 use super::task::{Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
 use crate::error::Error;
+use crate::ingest::ledger;
 use crate::installed::DOORS;
 use crate::partition::create::{Parent, ensure_ahead};
+use crate::pg::tail;
 use crate::rejected::trim::trim;
 use crate::shmem;
 use crate::sql::{argument, read, value};
@@ -15,21 +17,46 @@ use crate::sql::{argument, read, value};
 /// Dead rows in a staging table that are worth a vacuum: some megabytes, half a second of a busy fleet.
 const DEAD_ROWS: i64 = 50_000;
 
+/// Looks in which they must all have been there: the flush clears away what it can by itself, but not at once.
+const LOOKS: u32 = 60;
+
+/// Looks in which the end of a table must have been empty: what is empty between two waves of rows will be filled again.
+const EMPTY_LOOKS: u32 = 10;
+
 /// When to vacuum. Dead rows that the last vacuum left, because somebody's snapshot may still see them, are no reason to
 /// vacuum again; only new ones are. Pure.
 #[derive(Debug, Default, Clone, Copy)]
 struct Sweep {
     left: i64,
+    /// The least number of dead rows in so many looks.
+    least: i64,
+    looks: u32,
+    empty_looks: u32,
 }
 
 impl Sweep {
     fn wants_vacuum(&mut self, dead: i64) -> bool {
         self.left = self.left.min(dead);
-        let due = dead - self.left >= DEAD_ROWS;
+        self.least = if self.looks == 0 {
+            dead
+        } else {
+            self.least.min(dead)
+        };
+        self.looks += 1;
+        if self.looks < LOOKS {
+            return false;
+        }
+        self.looks = 0;
+        let due = self.least - self.left >= DEAD_ROWS;
         if due {
             self.left = dead;
         }
         due
+    }
+
+    fn wants_cut(&mut self, is_long: bool) -> bool {
+        self.empty_looks = if is_long { self.empty_looks + 1 } else { 0 };
+        self.empty_looks >= EMPTY_LOOKS
     }
 }
 
@@ -46,7 +73,17 @@ pub fn premake(context: &Context) -> Result<Report, Error> {
     Ok(Report::default())
 }
 
-/// Asks the janitor to vacuum a staging table once enough moved rows lie in it, long before autovacuum would come round.
+/// Forgets requests that are too old to be repeated.
+pub fn forget_requests(context: &Context) -> Result<Report, Error> {
+    let again = ledger::remove_expired(context.installed)?;
+    Ok(Report {
+        again,
+        ..Report::default()
+    })
+}
+
+/// Asks the janitor to vacuum a staging table once there are enough moved rows that the flush does not clear away, and gives
+/// back the end of a table that has grown by a backlog.
 pub fn sweep_staging(context: &Context) -> Result<Report, Error> {
     for door in DOORS {
         let relation = context.installed.require_table(door)?;
@@ -55,6 +92,12 @@ pub fn sweep_staging(context: &Context) -> Result<Report, Error> {
             vec![argument(relation)],
             value,
         )?;
+        let is_long = tail::is_long(relation);
+        let wants_cut =
+            SWEEPS.with_borrow_mut(|sweeps| sweeps.entry(relation.to_u32()).or_default().wants_cut(is_long));
+        if wants_cut {
+            tail::cut(relation);
+        }
         let relation = relation.to_u32();
         if SWEEPS.with_borrow_mut(|sweeps| {
             sweeps
@@ -92,16 +135,44 @@ fn ask_janitor(context: &Context, task: u8, relation: u32) {
 mod tests {
     use super::*;
 
+    /// What came of so many looks that all saw the same.
+    fn look(sweep: &mut Sweep, dead: i64) -> bool {
+        let found: Vec<bool> = (0..LOOKS).map(|_| sweep.wants_vacuum(dead)).collect();
+        assert!(found[..LOOKS as usize - 1].iter().all(|due| !due));
+        found[LOOKS as usize - 1]
+    }
+
     #[test]
     fn rows_that_a_vacuum_could_not_remove_are_no_reason_for_the_next() {
         let mut sweep = Sweep::default();
-        assert!(!sweep.wants_vacuum(DEAD_ROWS - 1));
-        assert!(sweep.wants_vacuum(DEAD_ROWS));
+        assert!(!look(&mut sweep, DEAD_ROWS - 1));
+        assert!(look(&mut sweep, DEAD_ROWS));
         // A snapshot is held: they stay, and only new ones count.
-        assert!(!sweep.wants_vacuum(DEAD_ROWS + 100));
-        assert!(sweep.wants_vacuum(2 * DEAD_ROWS));
+        assert!(!look(&mut sweep, DEAD_ROWS + 100));
+        assert!(look(&mut sweep, 2 * DEAD_ROWS));
         // It is gone, and the vacuum removed them all.
-        assert!(!sweep.wants_vacuum(10));
-        assert!(sweep.wants_vacuum(DEAD_ROWS + 10));
+        assert!(!look(&mut sweep, 10));
+        assert!(look(&mut sweep, DEAD_ROWS + 10));
+    }
+
+    #[test]
+    fn what_the_flush_clears_away_is_no_reason_for_a_vacuum() {
+        let mut sweep = Sweep::default();
+        let due = (0..10 * LOOKS).any(|look| {
+            let dead = if look % 20 == 7 { 1000 } else { 10 * DEAD_ROWS };
+            sweep.wants_vacuum(dead)
+        });
+        assert!(!due);
+    }
+
+    #[test]
+    fn an_end_that_was_empty_for_a_while_is_given_back() {
+        let mut sweep = Sweep::default();
+        let looks = [true; EMPTY_LOOKS as usize - 1];
+        assert!(!looks.map(|look| sweep.wants_cut(look)).contains(&true));
+        assert!(!sweep.wants_cut(false));
+        assert!(!looks.map(|look| sweep.wants_cut(look)).contains(&true));
+        assert!(sweep.wants_cut(true));
+        assert!(sweep.wants_cut(true));
     }
 }

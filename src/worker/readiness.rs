@@ -21,6 +21,12 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              ('entity_jsonb', 'entity_jsonb_pkey', 'constraint'),
              ('replication_heartbeat', 'replication_heartbeat_pkey', 'constraint'),
              ('retention_policies', 'retention_policies_pkey', 'constraint'),
+             ('flush_state', 'flush_state_pkey', 'key'),
+             ('flush_sentinel', 'flush_sentinel_pkey', 'key'),
+             ('flush_history', 'flush_history_pkey', 'key'),
+             ('crash_history', 'crash_history_pkey', 'key'),
+             ('ingest_requests', 'ingest_requests_pkey', 'key'),
+             ('ingest_requests_volatile', 'ingest_requests_volatile_pkey', 'key'),
              ('entity_values_ts', '', 'table'),
              ('entity_values_rejected', '', 'table')),
          present AS (
@@ -33,6 +39,9 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              WHERE NOT CASE w.kind
                  WHEN 'constraint' THEN
                      EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = p.oid AND c.conname = w.part)
+                 -- Of a table that older versions do not have.
+                 WHEN 'key' THEN
+                     p.oid IS NULL OR EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = p.oid AND c.conname = w.part)
                  WHEN 'trigger' THEN
                      EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = p.oid AND t.tgname = w.part)
                  ELSE p.oid IS NOT NULL END)

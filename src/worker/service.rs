@@ -11,6 +11,7 @@ use super::hold;
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
 use super::task::{Context, Hindrance, Report, Run, Statement, Task, Work, tasks_of, try_with_care};
+use crate::accounting::keeper::close_accounts;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
@@ -35,6 +36,9 @@ const READY_FOR: Duration = Duration::from_secs(5);
 /// How long the last flush waits for the sessions of clients to end. They end at once when the server stops; when they
 /// stay, it was only this worker that was told to go.
 const SESSIONS_LEAVE: Duration = Duration::from_millis(250);
+
+/// Longest time for what is written down at the end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 pub fn run(database: u32, role: Role) {
     signals::install(match role {
@@ -137,6 +141,8 @@ struct Service {
     installed: Option<Installed>,
     ready_until: Option<Instant>,
     last_job: Instant,
+    /// How many transactions had ended when a task began that found nothing to do, and until when that counts.
+    idle_since: Option<(u64, Instant)>,
 }
 
 impl Service {
@@ -153,6 +159,7 @@ impl Service {
             installed: None,
             ready_until: None,
             last_job: Instant::now(),
+            idle_since: None,
         }
     }
 
@@ -171,6 +178,7 @@ impl Service {
                     // The signal that asked may still be about to cancel something; not this.
                     signals::absorb_interrupts();
                     self.last_flush();
+                    self.last_words();
                 }
                 return;
             }
@@ -183,6 +191,7 @@ impl Service {
             }
             activity::idle();
             signals::wait(self.nap());
+            self.idle_on();
         }
     }
 
@@ -205,6 +214,7 @@ impl Service {
 
     fn take_new_settings(&mut self) {
         settings::set_lock_timeout(guc::lock_timeout());
+        self.idle_since = None;
         let now = self.now();
         for (_, entry, _) in &mut self.tasks {
             entry.reload(now);
@@ -239,7 +249,25 @@ impl Service {
         true
     }
 
+    /// As long as nobody has written anything since a look that found nothing to do, looking again is in vain.
+    fn idle_on(&self) {
+        let every = self.tasks.iter().filter_map(|(task, ..)| match task.work {
+            Work::Periodic { every, .. } => Some(every()),
+            Work::OnDemand(_) => None,
+        });
+        let nap = every.fold(LONGEST_NAP, Duration::min);
+        while self.is_idle() && !signals::asks_for_attention() {
+            signals::wait(nap);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.idle_since
+            .is_some_and(|(completed, until)| completed == xact::completed() && Instant::now() < until)
+    }
+
     fn run_periodic(&mut self, index: usize, every: Duration, run: Run) -> bool {
+        let completed = xact::completed();
         let start = self.begin(index);
         let mut outcome = self.in_transaction(guc::task_timeout(), run);
         if let Err(failure) = &outcome
@@ -247,6 +275,7 @@ impl Service {
         {
             outcome = self.in_transaction(guc::task_timeout(), run);
         }
+        self.idle_since = None;
         match outcome {
             Ok(Outcome::Gone) => return self.leave_for_good(),
             Ok(Outcome::Done(report)) => {
@@ -264,6 +293,9 @@ impl Service {
                         gate.reset();
                         self.record_success(index, start.elapsed(), report.waiting.as_deref());
                     }
+                }
+                if report.idle {
+                    self.idle_since = Some((completed, Instant::now() + LONGEST_NAP));
                 }
             }
             Ok(Outcome::Waiting(reason)) => {
@@ -326,20 +358,27 @@ impl Service {
         let check_restore = self.ready_until.is_none_or(|until| until < Instant::now());
         let database = self.database;
         let (installed, outcome) = xact::attempt(limit, || {
-            let Some(extension) = lock::extension_oid() else {
+            let last = known.as_ref().map(|known| known.extension);
+            let Some(extension) = last.or_else(lock::extension_oid) else {
                 return Ok((None, Outcome::Gone));
             };
-            // After the lock it is looked up again: it may have been dropped and made anew in between.
-            if !lock::keep_extension(extension) || lock::extension_oid() != Some(extension) {
-                return Ok((
+            let altered = || {
+                Ok((
                     None,
                     Outcome::Waiting("the extension is being dropped or altered".into()),
-                ));
+                ))
+            };
+            if !lock::keep_extension(extension) {
+                return altered();
+            }
+            // After the lock it is looked up: it may have been dropped and made anew before.
+            let Some(installed) = Installed::find()? else {
+                return Ok((None, Outcome::Gone));
+            };
+            if installed.extension != extension {
+                return altered();
             }
             xact::with_snapshot(|| {
-                let Some(installed) = Installed::find()? else {
-                    return Ok((None, Outcome::Gone));
-                };
                 version::check(&installed.version)?;
                 if known.as_ref() != Some(&installed) {
                     sql::forget();
@@ -403,6 +442,20 @@ impl Service {
                 Err(failure) if try_with_care(self.role, &failure) => {}
                 Err(failure) => return self.record_failure(0, begun.elapsed(), &failure, Duration::ZERO),
             }
+        }
+    }
+
+    /// What is counted in shared memory is written down: the restart empties it.
+    fn last_words(&mut self) {
+        let held =
+            shmem::look(|board| board.database(self.database).is_some_and(hold::is_held)) == Some(true);
+        if !held && let Err(failure) = self.in_transaction(LAST_WORDS, close_accounts) {
+            log!(
+                "pg_telemetry {}: {} ({})",
+                self.role.label(),
+                failure.message,
+                failure.sqlstate
+            );
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::board::Role;
 use super::{janitor, maintenance};
+use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
@@ -21,6 +22,8 @@ pub struct Report {
     pub again: bool,
     /// Why something that waits could not be done.
     pub waiting: Option<String>,
+    /// There is nothing to do until some transaction has written something and ended.
+    pub idle: bool,
     pub hindrance: Option<Hindrance>,
 }
 
@@ -91,10 +94,24 @@ const KEEPER: &[Task] = &[
         },
     },
     Task {
+        name: "keep_accounts",
+        work: Work::Periodic {
+            every: || Duration::from_secs(1),
+            run: keeper::keep_accounts,
+        },
+    },
+    Task {
         name: "trim_rejected",
         work: Work::Periodic {
             every: || Duration::from_secs(10),
             run: maintenance::trim_rejected,
+        },
+    },
+    Task {
+        name: "forget_requests",
+        work: Work::Periodic {
+            every: || Duration::from_secs(60),
+            run: maintenance::forget_requests,
         },
     },
 ];
@@ -128,8 +145,15 @@ thread_local! {
 }
 
 fn flush_once(context: &Context) -> Result<Report, Error> {
+    if let Some(paused) = pause::holds(context.installed)? {
+        return Ok(Report {
+            waiting: Some(paused),
+            ..Report::default()
+        });
+    }
     COURSE.with_borrow_mut(|course| {
-        let flushed = flush(context.installed, guc::flush_batch_rows(), course)?;
+        let rows = guc::flush_batch_rows();
+        let flushed = tally::counted(Source::Worker, rows, || flush(context.installed, rows, course))?;
         let hindrance = course.obstacle().map(|obstacle| Hindrance {
             sqlstate: obstacle.failure.sqlstate.clone(),
             message: obstacle.failure.message.clone(),
@@ -138,6 +162,7 @@ fn flush_once(context: &Context) -> Result<Report, Error> {
         });
         Ok(Report {
             again: flushed.more,
+            idle: !flushed.unfinished && hindrance.is_none(),
             waiting: flushed
                 .waiting_reason
                 .map(|reason| format!("{} rows wait: {reason}", flushed.waiting)),

@@ -194,6 +194,9 @@ fn a_library_older_than_the_sql_is_refused_until_they_match() {
         "register_entity(1, 'new')",
         "retry_rejected()",
         "trim_rejected()",
+        "ingest(1, 1, '{}')",
+        "ingest_external(1, 'new', '{}')",
+        "ingest_many(1, '[]')",
     ] {
         let failure = session.fails_with("55000", &format!("SELECT {refused}"));
         assert!(
@@ -208,7 +211,9 @@ fn a_library_older_than_the_sql_is_refused_until_they_match() {
     );
     assert_eq!(status, [["99.0.0", current.as_str(), "t", "t"]]);
     stage(&mut session, "entity_values_ingest", id, 1, 10);
-    let logged = database.log().lines_with("99.0.0");
+    // What the calls above were answered is logged as well.
+    let mut logged = database.log().lines_with("99.0.0");
+    logged.retain(|line| !line.contains("client backend"));
     assert!(logged.len() < 20, "the log is flooded: {logged:#?}");
     session.exec(&format!("ALTER EXTENSION pg_telemetry UPDATE TO '{current}'"));
     wait_for_facts(&mut session, 10);

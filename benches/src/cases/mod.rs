@@ -6,6 +6,7 @@ mod copy_into_staging;
 mod flush;
 mod held_staging;
 mod idle_flusher;
+mod ingest;
 mod least_loop;
 mod rejects;
 mod sustained;
@@ -33,6 +34,8 @@ const ALL: &[&dyn Case] = &[
     &idle_flusher::IdleFlusher,
     &rejects::STORM,
     &rejects::FEW,
+    &ingest::ONE,
+    &ingest::FIFTY,
     &visible_latency::MODEST,
     &visible_latency::FAST,
     &backlog::BRIN,

@@ -1,0 +1,103 @@
+//! The ledger in shared memory: for each database what its flushes did lately. Plain data without pointers, as the board; it has a
+//! lock of its own, so that counting a flush waits for nobody who looks at the board.
+
+use super::minutes::{Counters, Minutes, Source};
+use super::progress::Progress;
+use super::samples::Samples;
+use crate::worker::board::DATABASES;
+
+#[derive(Clone, Copy)]
+pub struct Account {
+    /// 0: a free place.
+    oid: u32,
+    /// When it was last written to.
+    touched: i64,
+    pub minutes: Minutes,
+    pub progress: Progress,
+    /// Of the fast and the durable door.
+    pub samples: [Samples; 2],
+    /// Grows with every flush that moved rows: whoever sees the same number twice knows that nothing happened.
+    pub moves: u64,
+    /// Grows with pause() and resume().
+    pub pauses: u32,
+}
+
+impl Account {
+    const FREE: Self = Account {
+        oid: 0,
+        touched: 0,
+        minutes: Minutes::EMPTY,
+        progress: Progress::NONE,
+        samples: [Samples::NONE; 2],
+        moves: 0,
+        pauses: 0,
+    };
+
+    pub fn count(&mut self, now: i64, source: Source, counters: &Counters) {
+        self.minutes.add(now, source, counters);
+        self.moves += 1;
+    }
+}
+
+pub struct Ledger {
+    /// When this memory came to be: at the start of the server, and again after each crash of one of its processes.
+    pub born: i64,
+    accounts: [Account; DATABASES],
+}
+
+impl Ledger {
+    pub const fn new(born: i64) -> Self {
+        Ledger {
+            born,
+            accounts: [Account::FREE; DATABASES],
+        }
+    }
+
+    pub fn account(&self, oid: u32) -> Option<&Account> {
+        self.accounts
+            .iter()
+            .find(|account| account.oid == oid && oid != 0)
+    }
+
+    /// Entered if it is new. A full ledger forgets the database that was quiet for longest.
+    pub fn account_mut(&mut self, oid: u32, now: i64) -> &mut Account {
+        let known = self.accounts.iter().position(|account| account.oid == oid);
+        let place = known.unwrap_or_else(|| {
+            (0..DATABASES)
+                .min_by_key(|place| self.accounts[*place].touched)
+                .unwrap_or(0)
+        });
+        let account = &mut self.accounts[place];
+        if known.is_none() {
+            *account = Account::FREE;
+            account.oid = oid;
+        }
+        account.touched = now;
+        account
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_ledger_forgets_the_quietest() {
+        let mut ledger = Box::new(Ledger::new(0));
+        for oid in 1..=DATABASES as u32 {
+            ledger
+                .account_mut(oid, i64::from(oid))
+                .count(1, Source::Sql, &Counters::NONE);
+        }
+        ledger.account_mut(1, 1000);
+        assert_eq!(ledger.account_mut(5000, 1001).moves, 0);
+        assert!(ledger.account(2).is_none());
+        assert_eq!(ledger.account(1).unwrap().moves, 1);
+    }
+
+    #[test]
+    fn it_takes_less_than_a_megabyte() {
+        assert!(size_of::<Ledger>() < 1 << 20, "{}", size_of::<Ledger>());
+    }
+}

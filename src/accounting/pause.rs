@@ -1,0 +1,162 @@
+//! pause() and resume(): the truth is in `flush_state`, so that it outlives a restart and a failover. A process that looks ten
+//! times a second remembers the answer for a second; with preload, or in the same session, only until it changes.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use crate::error::Error;
+use crate::installed::{Installed, Table};
+use crate::pg::{identity, process, xact};
+use crate::shmem;
+use crate::sql::{argument, read, value, write};
+
+/// Bytes of a reason: it goes into worker_status and last_flush().
+const LONGEST_REASON: usize = 500;
+
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone)]
+pub struct Paused {
+    pub at: TimestampWithTimeZone,
+    pub by: String,
+    pub reason: Option<String>,
+    /// All of it, for people.
+    pub text: String,
+}
+
+/// How the text begins that says so.
+const SAID: &str = "paused by";
+
+/// Whether what a task waits for is the end of a pause.
+pub fn is_meant(waiting: &str) -> bool {
+    waiting.starts_with(SAID)
+}
+
+/// None while flushing goes on, and where the table is not there.
+pub fn in_force(installed: &Installed) -> Result<Option<Paused>, Error> {
+    if installed.table_oid(Table::FlushState)?.is_none() {
+        return Ok(None);
+    }
+    let text = format!(
+        "SELECT paused_at, coalesce(paused_by, ''), pause_reason,
+                format('{SAID} %s since %s%s', paused_by, date_trunc('second', paused_at), ': ' || pause_reason)
+         FROM {} WHERE paused_at IS NOT NULL",
+        installed.qualified(Table::FlushState)
+    );
+    read(&text, vec![], |rows| {
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let row = rows.first();
+        let (Some(at), Some(by), Some(text)) = (row.get(1)?, row.get(2)?, row.get(4)?) else {
+            return Ok(None);
+        };
+        Ok(Some(Paused {
+            at,
+            by,
+            reason: row.get(3)?,
+            text,
+        }))
+    })
+}
+
+struct Remembered {
+    pauses: u32,
+    at: Instant,
+    text: Option<String>,
+}
+
+thread_local! {
+    static REMEMBERED_ANSWER: RefCell<Option<Remembered>> = const { RefCell::new(None) };
+}
+
+/// Why nobody must flush, if so.
+pub fn holds(installed: &Installed) -> Result<Option<String>, Error> {
+    let pauses = pauses();
+    let known = REMEMBERED_ANSWER.with_borrow(|known| {
+        known
+            .as_ref()
+            .filter(|known| known.pauses == pauses && known.at.elapsed() < REMEMBERED)
+            .map(|known| known.text.clone())
+    });
+    if let Some(text) = known {
+        return Ok(text);
+    }
+    let text = in_force(installed)?.map(|paused| paused.text);
+    REMEMBERED_ANSWER.set(Some(Remembered {
+        pauses,
+        at: Instant::now(),
+        text: text.clone(),
+    }));
+    Ok(text)
+}
+
+fn pauses() -> u32 {
+    let database = process::my_database();
+    shmem::look_at_ledger(|ledger| ledger.account(database).map_or(0, |account| account.pauses)).unwrap_or(0)
+}
+
+fn tell() {
+    REMEMBERED_ANSWER.set(None);
+    xact::after_commit(|| {
+        shmem::account(|account| account.pauses = account.pauses.wrapping_add(1));
+    });
+}
+
+#[pg_extern]
+fn pause(reason: Option<String>) -> Result<bool, ErrorReport> {
+    let by = identity::current_name();
+    Ok(identity::as_owner(|| pause_here(by, reason))?)
+}
+
+fn pause_here(by: String, reason: Option<String>) -> Result<bool, Error> {
+    let fault = reason.as_deref().and_then(|reason| match reason {
+        _ if reason.len() > LONGEST_REASON => Some(format!("it is longer than {LONGEST_REASON} bytes")),
+        _ if reason.chars().any(char::is_control) => Some("it has control characters".to_owned()),
+        _ => None,
+    });
+    if let Some(fault) = fault {
+        return Err(Error::InvalidText {
+            argument: "reason",
+            fault,
+        });
+    }
+    let state = state_to_write()?;
+    let text = format!(
+        "WITH before AS (SELECT paused_at FROM {state})
+         INSERT INTO {state} AS s (paused_at, paused_by, pause_reason) VALUES (clock_timestamp(), $1, $2)
+         ON CONFLICT (only_row) DO UPDATE
+             SET paused_at = coalesce(s.paused_at, excluded.paused_at), paused_by = excluded.paused_by,
+                 pause_reason = coalesce(excluded.pause_reason, s.pause_reason)
+         RETURNING (SELECT paused_at FROM before) IS NULL"
+    );
+    let changed: Option<bool> = write(&text, vec![argument(by), argument(reason)], value)?;
+    tell();
+    Ok(changed == Some(true))
+}
+
+#[pg_extern]
+fn resume() -> Result<bool, ErrorReport> {
+    Ok(identity::as_owner(resume_here)?)
+}
+
+fn resume_here() -> Result<bool, Error> {
+    let state = state_to_write()?;
+    let text = format!(
+        "UPDATE {state} SET paused_at = NULL, paused_by = NULL, pause_reason = NULL WHERE paused_at IS NOT NULL RETURNING true"
+    );
+    let changed: Option<bool> = write(&text, vec![], value)?;
+    tell();
+    Ok(changed == Some(true))
+}
+
+fn state_to_write() -> Result<String, Error> {
+    xact::check_writable()?;
+    let installed = Installed::require()?;
+    installed.require_table(Table::FlushState)?;
+    Ok(installed.qualified(Table::FlushState))
+}

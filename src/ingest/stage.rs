@@ -1,0 +1,170 @@
+//! From documents to rows of staging.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::document::{Entity, Item, Place, json, type_when_new};
+use super::fault::Fault;
+use super::ledger;
+use super::names::{Known, Names, Use, with_names};
+use super::value::{Json, Mismatch, Typed, typed};
+use crate::error::Error;
+use crate::guc;
+use crate::installed::{Installed, Table};
+use crate::pg::door::Door;
+use crate::pg::handover::{TAKEN, Taken};
+use crate::pg::jsonb::Value;
+use crate::pg::process;
+use crate::registry;
+use crate::sql::write_taken;
+use crate::staging::batch::{Batch, NO_LEAF};
+use crate::staging::compose::{NewReading, NewValue, compose};
+use crate::staging::json_text::MOST_LEVELS;
+use crate::staging::store::COLUMNS;
+
+/// What one call wants to be staged.
+pub struct Call<'a> {
+    pub tenant_id: i64,
+    pub durable: bool,
+    pub items: Vec<Item<'a>>,
+}
+
+/// How many readings were staged, by this call or by the one that it repeats.
+pub fn stage(installed: &Installed, mut call: Call) -> Result<i64, Error> {
+    let repeated = ledger::enter(installed, call.tenant_id, call.durable, &mut call.items)?;
+    let entities = entities(installed, &call)?;
+    if call.items.iter().all(|item| item.readings.is_empty()) {
+        return Ok(repeated);
+    }
+    let uses = call.items.iter().flat_map(|item| {
+        let place = item.place;
+        item.readings.iter().map(move |(name, value)| {
+            let type_when_new = type_when_new(value);
+            (*name, Use { place, type_when_new })
+        })
+    });
+    let batch = with_names(installed, call.tenant_id, uses, |names| {
+        rows(&call, &entities, names)
+    })?;
+    let staged = write_rows(installed, call.durable, batch)?;
+    Ok(repeated + staged)
+}
+
+/// The ids of those that came with a name of the application's.
+fn entities<'a>(installed: &Installed, call: &Call<'a>) -> Result<HashMap<&'a str, i64>, Error> {
+    let mut external = BTreeSet::new();
+    for item in &call.items {
+        let Entity::External(external_id) = item.entity else {
+            continue;
+        };
+        if let Some(fault) = registry::text_fault(external_id, registry::LONGEST_EXTERNAL_ID) {
+            return Err(Fault::ExternalId {
+                at: item.place.of("external_id"),
+                external_id: external_id.to_owned(),
+                fault,
+            }
+            .into());
+        }
+        external.insert(external_id);
+    }
+    // In the order of their names, as with attributes.
+    registry::entities(installed, call.tenant_id, external)
+}
+
+fn rows(call: &Call, entities: &HashMap<&str, i64>, names: &Names) -> Result<Batch, Error> {
+    let ingested_at = process::transaction_start();
+    let most_bytes = guc::max_value_size();
+    let mut batch = Batch::unrouted(usize::MAX, usize::MAX);
+    let mut tuple = Vec::new();
+    for item in &call.items {
+        let entity_id = match item.entity {
+            Entity::Id(id) => id,
+            Entity::External(external_id) => entities
+                .get(external_id)
+                .copied()
+                .ok_or_else(|| Error::NotRegistered(external_id.to_owned()))?,
+        };
+        for (name, value) in &item.readings {
+            let (Some(known), Some(json)) = (names.get(*name), json(value)) else {
+                return Err(Error::NotRegistered((*name).to_owned()));
+            };
+            let typed = typed(known.value_type, &json)
+                .map_err(|found| value_fault(item.place, name, known, found, &json))?;
+            let nested;
+            let value = match &typed {
+                Typed::Number(value) => NewValue::Number(*value),
+                Typed::Whole(value) => NewValue::Whole(*value),
+                Typed::Text(text) => NewValue::Text(text),
+                Typed::Nested => {
+                    nested = nested_text(item.place, name, value)?;
+                    NewValue::Text(&nested)
+                }
+            };
+            if let NewValue::Text(text) = value
+                && text.len() > most_bytes
+            {
+                return Err(Fault::TooLong {
+                    at: item.place.of("readings"),
+                    name: (*name).to_owned(),
+                    bytes: text.len(),
+                    most: most_bytes,
+                }
+                .into());
+            }
+            let reading = NewReading {
+                tenant_id: call.tenant_id,
+                entity_id,
+                ingested_at,
+                observed_at: item.observed_at,
+                attribute_id: known.id,
+                value,
+            };
+            compose(&reading, &mut tuple);
+            batch.add(&tuple, ingested_at, NO_LEAF);
+        }
+    }
+    Ok(batch)
+}
+
+fn value_fault(place: Place, name: &str, known: &Known, found: Mismatch, json: &Json) -> Fault {
+    Fault::Value {
+        at: place.of("readings"),
+        name: name.to_owned(),
+        registered: known.value_type,
+        found,
+        kind: json.kind(),
+    }
+}
+
+fn nested_text(place: Place, name: &str, value: &Value) -> Result<String, Fault> {
+    let Value::Nested(container) = value else {
+        return Ok(String::new());
+    };
+    if container.depth(MOST_LEVELS) > MOST_LEVELS {
+        return Err(Fault::TooDeep {
+            at: place.of("readings"),
+            name: name.to_owned(),
+            most: MOST_LEVELS,
+        });
+    }
+    Ok(container.text())
+}
+
+fn write_rows(installed: &Installed, durable: bool, mut batch: Batch) -> Result<i64, Error> {
+    let table = if durable {
+        Table::IngestDurable
+    } else {
+        Table::Ingest
+    };
+    if let Some(door) = Door::open(installed.require_table(table)?) {
+        return Ok(door.insert(&mut batch));
+    }
+    let mut taken = Taken::new();
+    for row in &batch.rows {
+        taken.add(batch.tuple(row), None);
+    }
+    let text = format!(
+        "INSERT INTO {} ({COLUMNS}) SELECT {COLUMNS} FROM {TAKEN}",
+        installed.qualified(table)
+    );
+    write_taken(&text, vec![], &mut taken)
+}
