@@ -58,6 +58,7 @@ fn stage_every_kind(session: &mut Session) {
                      THEN '42804:attribute is ' || a.value_type || ', value is not in value_int'
                  WHEN a.value_type IN ('text', 'json') AND c.value_text IS NULL
                      THEN '42804:attribute is ' || a.value_type || ', value is not in value_text'
+                 WHEN a.value_type = 'json' THEN '22P02:attribute is json, value is not'
                  WHEN a.value_type = 'boolean' AND c.value_int NOT IN (0, 1) THEN '22003:boolean is neither 0 nor 1'
              END AS fault
          FROM kinds AS c
