@@ -1,6 +1,6 @@
 //! Procedures that are called at top level and hold no snapshot while they run.
 
-use pgrx::datum::FromDatum;
+use pgrx::datum::{FromDatum, IntoDatum};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -18,12 +18,15 @@ impl Call {
         Call { info }
     }
 
-    /// # Safety
-    /// The argument must be there and have this type.
-    pub unsafe fn argument<T: FromDatum>(&self, index: usize) -> Option<T> {
-        // SAFETY: promised by the caller.
+    /// None for NULL, and for an argument that is not of this type.
+    pub fn argument<T: FromDatum + IntoDatum>(&self, index: u16) -> Option<T> {
+        // SAFETY: the number of arguments and their types are looked at first; CALL says what it passes.
         unsafe {
-            let argument = (*self.info).args.as_ptr().add(index);
+            let kind = pg_sys::get_fn_expr_argtype((*self.info).flinfo, i32::from(index));
+            if i32::from((*self.info).nargs) <= i32::from(index) || kind != T::type_oid() {
+                return None;
+            }
+            let argument = (*self.info).args.as_ptr().add(usize::from(index));
             T::from_datum((*argument).value, (*argument).isnull)
         }
     }

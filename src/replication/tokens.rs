@@ -106,10 +106,10 @@ fn wait(token: &Token, limit: Duration) -> Result<bool, Error> {
 }
 
 procedure::declare!(wait_for_token_wrapper, pg_finfo_wait_for_token_wrapper, |call| {
-    // SAFETY: the types of the arguments as they are declared in sql/.
-    let (text, timeout) = unsafe { (call.argument::<String>(0), call.argument::<Interval>(1)) };
-    let token = parse(text.as_deref())?;
-    let timeout = timeout.ok_or(Error::NullArgument { argument: "timeout" })?;
+    let token = parse(call.argument::<String>(0).as_deref())?;
+    let timeout = call
+        .argument::<Interval>(1)
+        .ok_or(Error::NullArgument { argument: "timeout" })?;
     let limit = u64::try_from(timeout.as_micros())
         .map(Duration::from_micros)
         .map_err(|_| Error::InvalidText {
