@@ -1,11 +1,27 @@
 //! Settings. Each default says why it is what it is; README.md lists them all.
 
+use pgrx::PostgresGucEnum;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::CString;
 use std::time::Duration;
 
 use crate::partition::step::Step;
 
+/// When the keeper writes the heartbeat.
+#[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heartbeat {
+    /// While there is a standby or a replication slot.
+    #[name = c"replicated"]
+    Replicated,
+    #[name = c"always"]
+    Always,
+    #[name = c"off"]
+    Off,
+}
+
+static HEARTBEAT: GucSetting<Heartbeat> = GucSetting::<Heartbeat>::new(Heartbeat::Replicated);
+static HEARTBEAT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static MAX_CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(500);
 static BACKGROUND_WORKERS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
 static FLUSH_BATCH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
@@ -135,6 +151,21 @@ pub fn lock_timeout() -> Duration {
 /// A minute: a run of a task that takes longer is stuck; it is cancelled, recorded and tried again.
 pub fn task_timeout() -> Duration {
     millis(TASK_TIMEOUT.get())
+}
+
+/// While somebody replicates: an idle server without a standby stays idle.
+pub fn heartbeat() -> Heartbeat {
+    HEARTBEAT.get()
+}
+
+/// 1 s: a lag is known to the second, for some 1.5 MB of WAL in an hour.
+pub fn heartbeat_interval() -> Duration {
+    millis(HEARTBEAT_INTERVAL.get())
+}
+
+/// 500 ms: well above what synchronised clocks differ by, and well below the smallest lag that anybody budgets.
+pub fn max_clock_skew() -> Duration {
+    millis(MAX_CLOCK_SKEW.get())
 }
 
 /// Off: an attribute is there for good, with its type, and a name that was mistyped should be an error and not a new
@@ -321,6 +352,22 @@ pub fn register() {
             GucFlags::UNIT_MS,
         ),
         (
+            c"pg_telemetry.heartbeat_interval",
+            c"Time between two heartbeats.",
+            c"Standbys judge their lag by it, so it should be the same on all nodes.",
+            &HEARTBEAT_INTERVAL,
+            (100, 60_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
+            c"pg_telemetry.max_clock_skew",
+            c"By how much the clocks of two nodes may differ before no lag is believed.",
+            c"",
+            &MAX_CLOCK_SKEW,
+            (10, 3_600_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
             c"pg_telemetry.hot_leaves",
             c"Hash partitions of entity_jsonb, looked at when setup() creates it.",
             c"",
@@ -346,6 +393,14 @@ pub fn register() {
         c"Time that one partition of facts covers, in UTC.",
         c"hour, day, week, month, or a number of minutes, hours or months that divides a day or a year. A change counts from the next free bound on.",
         &PARTITION_INTERVAL,
+    );
+    GucRegistry::define_enum_guc(
+        c"pg_telemetry.heartbeat",
+        c"When the heartbeat is written that tells standbys how old their data are.",
+        c"replicated: while there is a standby or a replication slot.",
+        &HEARTBEAT,
+        GucContext::Sighup,
+        GucFlags::default(),
     );
     #[cfg(feature = "fault-points")]
     crate::pg::fault::register();

@@ -11,6 +11,7 @@ use crate::guc;
 use crate::installed::Installed;
 use crate::pg::process;
 use crate::pg::xact::Failure;
+use crate::replication::heartbeat;
 use crate::staging::course::Course;
 use crate::staging::flush::flush;
 
@@ -70,6 +71,14 @@ const FLUSHER: &[Task] = &[Task {
 }];
 
 const KEEPER: &[Task] = &[
+    // First: the others may wait for a lock.
+    Task {
+        name: "heartbeat",
+        work: Work::Periodic {
+            every: guc::heartbeat_interval,
+            run: heartbeat::beat_if_wanted,
+        },
+    },
     Task {
         name: "rotate",
         work: Work::Periodic {
