@@ -5,6 +5,7 @@ pub mod activity;
 pub mod arena;
 pub mod backtrace;
 pub mod catalog;
+pub mod citus;
 pub mod claim;
 pub mod compat;
 pub mod conflict;

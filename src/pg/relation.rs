@@ -1,20 +1,8 @@
 //! Open relations, and what can be asked of them.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
-
-/// Whether there is one of this name. Much cheaper than to ask by SQL.
-pub fn exists(schema: &str, name: &str) -> bool {
-    let (Ok(schema), Ok(name)) = (CString::new(schema), CString::new(name)) else {
-        return false;
-    };
-    // SAFETY: catalog lookups with valid C strings, inside a transaction.
-    unsafe {
-        let namespace = pg_sys::get_namespace_oid(schema.as_ptr(), true);
-        pg_sys::get_relname_relid(name.as_ptr(), namespace) != pg_sys::InvalidOid
-    }
-}
 
 /// The name of a relation, or its number if it is gone.
 pub fn name_of(oid: pg_sys::Oid) -> String {

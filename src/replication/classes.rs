@@ -5,7 +5,6 @@ use pgrx::datum::Interval;
 use super::ring::Time;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
-use crate::pg::relation;
 use crate::sql::{argument, read, value};
 
 /// In code and not in the table, so that they are there before anybody writes a row and a dump does not bring them again.
@@ -20,7 +19,7 @@ fn built_in(class: &str) -> Option<Time> {
 
 /// Microseconds that the data may be old; 0: only the primary may answer. None: there is no such class.
 pub fn allowance(installed: &Installed, class: &str) -> Result<Option<Time>, Error> {
-    if relation::exists(&installed.schema, Table::ReadClasses.name()) {
+    if installed.table_oid(Table::ReadClasses)?.is_some() {
         let configured: Option<Interval> = read(
             &format!(
                 "SELECT max_lag FROM {} WHERE class = $1",

@@ -9,7 +9,7 @@ use super::verdict::{Judged, Receiver, Standby, Verdict, judge};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
-use crate::pg::{identity, process, relation, replication, xact};
+use crate::pg::{identity, process, replication, xact};
 use crate::sql::{argument, read};
 
 /// What a beat says, as it is visible here.
@@ -94,7 +94,7 @@ fn primary(beat: Option<Seen>, now: Time) -> Node {
 
 /// None when the table is missing as well: then nothing is known, which is an answer.
 fn newest_beat(installed: &Installed) -> Result<Option<Seen>, Error> {
-    if !relation::exists(&installed.schema, Table::Heartbeat.name()) {
+    if installed.table_oid(Table::Heartbeat)?.is_none() {
         return Ok(None);
     }
     read(

@@ -6,7 +6,7 @@ use super::ring::{Beat, Ring};
 use crate::error::Error;
 use crate::installed::{Installed, Table};
 use crate::pg::replication::{self, Position};
-use crate::pg::{identity, relation, xact};
+use crate::pg::{identity, xact};
 use crate::sql::read;
 
 /// A standby that streams from here.
@@ -55,7 +55,7 @@ pub fn peers() -> Result<Vec<Peer>, Error> {
 
 /// The ring as it is visible here; empty when there is none.
 pub fn ring(installed: &Installed) -> Result<Ring, Error> {
-    if !relation::exists(&installed.schema, Table::Heartbeat.name()) {
+    if installed.table_oid(Table::Heartbeat)?.is_none() {
         return Ok(Ring::default());
     }
     let beats = read(
