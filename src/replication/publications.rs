@@ -77,7 +77,11 @@ fn create(prefix: Option<&str>) -> Result<Vec<(String, String, String)>, Error> 
             None => run(&format!(
                 "CREATE PUBLICATION {} FOR TABLE {} WITH (publish = '{}', publish_via_partition_root = true)",
                 quote_identifier(&name),
-                tables.into_iter().map(|(_, name)| name).collect::<Vec<_>>().join(", "),
+                tables
+                    .into_iter()
+                    .map(|(_, name)| name)
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 publication.operations
             ))?,
             Some(faults) if !faults.is_empty() => return Err(Error::PublicationDiffers { name, faults }),

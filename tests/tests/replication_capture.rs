@@ -248,6 +248,12 @@ fn wal2json_reads_it_too() {
     wait_for(&mut session, "SELECT count(*) FROM entity_values_ts", "50");
     drop_old_partition(&mut session);
     change_state(&mut session);
+    wait_for(
+        &mut session,
+        "SELECT count(*) > 0 FROM replication_heartbeat",
+        "t",
+    );
+    // It names partitions: publications, and what they say about roots, are not for it.
     session.exec(
         "CREATE TEMP TABLE changes AS SELECT data::jsonb AS c
          FROM pg_logical_slot_get_changes('json', NULL, NULL, 'format-version', '2', 'actions', 'insert,update,delete')
@@ -257,14 +263,10 @@ fn wal2json_reads_it_too() {
         session.number("SELECT count(*) FROM changes WHERE c ->> 'table' LIKE 'entity\\_values\\_ts\\_p%' AND c ->> 'action' = 'I'"),
         50
     );
-    println!(
-        "{:?}",
-        session.rows("SELECT c ->> 'table', c ->> 'action', count(*) FROM changes GROUP BY 1, 2")
-    );
     assert_eq!(
         session.text(
             "SELECT string_agg(c ->> 'action', '' ORDER BY ordinal)
-             FROM (SELECT c, row_number() OVER () AS ordinal FROM changes) AS o WHERE c ->> 'table' = 'entity_jsonb'"
+             FROM (SELECT c, row_number() OVER () AS ordinal FROM changes) AS o WHERE c ->> 'table' LIKE 'entity\\_jsonb\\_%'"
         ),
         "IIIUD"
     );

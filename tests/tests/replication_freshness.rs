@@ -187,6 +187,23 @@ fn a_promotion_with_the_old_primary_still_up_and_its_return() {
 }
 
 #[test]
+fn a_standby_that_starts_up_and_finds_nobody() {
+    let mut pair = pair();
+    pair.standby.stop(Stop::Fast);
+    pair.wire.cut();
+    std::thread::sleep(Duration::from_millis(3500));
+    pair.standby.start();
+    let mut replica = pair.standby.connect("fleet");
+    let row = becomes(&mut replica, "disconnected");
+    assert!(lag(&mut replica) >= 3.0, "{row:?}");
+    serves(&mut replica, "fft");
+    every_read_works(&mut replica);
+    pair.wire.mend();
+    becomes_within(STARTED, &mut replica, "fresh");
+    serves(&mut replica, "ftt");
+}
+
+#[test]
 fn without_a_heartbeat_nothing_is_known() {
     let primary = Cluster::builder().start();
     let database = primary.create_database("fleet");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster_tests::replicas::{STARTED, becomes_within, pair};
-use cluster_tests::{Cluster, SOON, Session, eventually, shared};
+use cluster_tests::{Cluster, SOON, Session, eventually};
 
 #[test]
 fn the_lag_of_each_standby_is_told_by_stage_in_true_seconds() {
@@ -101,4 +101,30 @@ fn the_lag_of_a_slot_is_known_in_seconds() {
     session.exec("SELECT count(*) FROM pg_logical_slot_get_changes('reader', NULL, NULL)");
     assert!(session.is_true("SELECT lag_seconds < 2.5 FROM replication_slots_health"));
     session.exec("SELECT pg_drop_replication_slot('reader')");
+}
+
+#[test]
+fn after_a_failover_a_slot_is_made_again_and_judged_there() {
+    let mut pair = pair();
+    let make = "SELECT pg_create_physical_replication_slot('consumer', true)";
+    let look = "SELECT slot_name, verdict, lag_seconds IS NOT NULL FROM telemetry.replication_slots_health";
+    pair.session.exec(make);
+    assert_eq!(pair.session.rows(look)[0][..2], ["consumer", "ok"]);
+    pair.wire.cut();
+    pair.standby.promote();
+    // Slots stay behind.
+    assert_eq!(pair.replica.rows(look).len(), 0);
+    pair.replica.exec(make);
+    eventually(STARTED, "it is judged by heartbeats of the new timeline", || {
+        let beat = pair
+            .replica
+            .text("SELECT timeline FROM telemetry.replication_heartbeat WHERE slot = 0");
+        let rows = pair.replica.rows(look);
+        if beat == "2" && rows == [["consumer", "ok", "t"]] {
+            Ok(())
+        } else {
+            Err((beat, rows))
+        }
+    });
+    assert_eq!(pair.session.rows(look)[0][..2], ["consumer", "ok"]);
 }
