@@ -216,3 +216,24 @@ fn entities_that_several_batches_bring_at_once_do_not_deadlock() {
     assert_eq!(session.number("SELECT count(*) FROM entities"), 500);
     assert_eq!(session.number("SELECT stage_flush()"), 1000);
 }
+
+#[test]
+fn numbers_with_more_digits_than_memory_are_refused_and_can_be_cancelled() {
+    let Ready { mut session, .. } = ready();
+    session.exec(
+        r#"SELECT register_attribute(1, 'state', 'json');
+        CREATE TEMP TABLE documents AS
+        SELECT ('[' || string_agg('{"entity_id": 1, "readings": {"state": 1e131071}}', ',') || ']')::jsonb AS batch
+        FROM generate_series(1, 3000)"#,
+    );
+    let call = "SELECT ingest_many(1, batch) FROM documents";
+    let failure = session.fails_with("54000", call);
+    assert!(failure.message.starts_with("bytes of text: 26"), "{failure}");
+    session.exec("SET statement_timeout = '20ms'");
+    session.fails_with("57014", call);
+    session.exec("RESET statement_timeout");
+    assert_eq!(
+        session.number("SELECT count(*) FROM entity_values_ingest_durable"),
+        0
+    );
+}
