@@ -101,20 +101,14 @@ fn rows(call: &Call, entities: &HashMap<&str, i64>, names: &Names) -> Result<Bat
                 Typed::Whole(value) => NewValue::Whole(*value),
                 Typed::Text(text) => NewValue::Text(text),
                 Typed::Nested => {
-                    nested = nested_text(item.place, name, value)?;
+                    nested = nested_text(item.place, name, value, most_bytes)?;
                     NewValue::Text(&nested)
                 }
             };
             if let NewValue::Text(text) = value {
                 bytes_of_text += text.len();
                 if text.len() > most_bytes {
-                    return Err(Fault::TooLong {
-                        at: item.place.of("readings"),
-                        name: (*name).to_owned(),
-                        bytes: text.len(),
-                        most: most_bytes,
-                    }
-                    .into());
+                    return Err(too_long(item.place, name, text.len(), most_bytes).into());
                 }
             }
             if bytes_of_text > MOST_TEXT {
@@ -150,7 +144,16 @@ fn value_fault(place: Place, name: &str, known: &Known, found: Mismatch, json: &
     }
 }
 
-fn nested_text(place: Place, name: &str, value: &Value) -> Result<String, Fault> {
+fn too_long(place: Place, name: &str, bytes: usize, most: usize) -> Fault {
+    Fault::TooLong {
+        at: place.of("readings"),
+        name: name.to_owned(),
+        bytes,
+        most,
+    }
+}
+
+fn nested_text(place: Place, name: &str, value: &Value, most_bytes: usize) -> Result<String, Fault> {
     let Value::Nested(container) = value else {
         return Ok(String::new());
     };
@@ -160,6 +163,10 @@ fn nested_text(place: Place, name: &str, value: &Value) -> Result<String, Fault>
             name: name.to_owned(),
             most: MOST_LEVELS,
         });
+    }
+    let digits = container.digits(most_bytes);
+    if digits > most_bytes {
+        return Err(too_long(place, name, digits, most_bytes));
     }
     Ok(container.text())
 }

@@ -229,8 +229,20 @@ fn numbers_with_more_digits_than_memory_are_refused_and_can_be_cancelled() {
     let call = "SELECT ingest_many(1, batch) FROM documents";
     let failure = session.fails_with("54000", call);
     assert!(failure.message.starts_with("bytes of text: 26"), "{failure}");
+    // The same within one value: some 60 kB that stand for 900 MB.
+    session.exec(
+        r#"CREATE TEMP TABLE deep AS
+        SELECT jsonb_build_object('state', jsonb_agg('{"n": 1e131071}'::jsonb)) AS readings FROM generate_series(1, 7000)"#,
+    );
+    let nested = "SELECT ingest(1, 1, readings) FROM deep";
+    let failure = session.fails_with("54000", nested);
+    assert!(
+        failure.message.contains(" 672"),
+        "stopped beyond 64 MB: {failure}"
+    );
     session.exec("SET statement_timeout = '20ms'");
     session.fails_with("57014", call);
+    session.fails_with("57014", nested);
     session.exec("RESET statement_timeout");
     assert_eq!(
         session.number("SELECT count(*) FROM entity_values_ingest_durable"),
