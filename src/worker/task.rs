@@ -182,6 +182,11 @@ pub fn try_with_care(role: Role, failure: &Failure) -> bool {
     is_flusher && COURSE.with_borrow_mut(|course| course.stumbled(&failure.sqlstate))
 }
 
+/// Before the last flush: what failed a moment ago may work by now.
+pub fn insist() {
+    COURSE.with_borrow_mut(Course::insist);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
