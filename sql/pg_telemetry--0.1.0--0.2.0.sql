@@ -12,6 +12,13 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include ingest.sql
 
 -- include drain.sql
+-- include partitions.sql
+-- include replication_heartbeat.sql
+-- include replication_freshness.sql
+-- include replication_routing.sql
+-- include replication_tokens.sql
+-- include replication_health.sql
+-- include replication_publications.sql
 -- include rejected.sql
 
 -- include pause.sql

@@ -48,6 +48,18 @@ pub enum Error {
     },
     #[error("\"{0}\" was not registered: a trigger or rule on the table suppressed it")]
     NotRegistered(String),
+    #[error("there is no read class \"{0}\"")]
+    UnknownReadClass(String),
+    #[error("the token belongs to another cluster")]
+    TokenOfAnotherCluster,
+    #[error("the token belongs to timeline {timeline}, which this node's timeline {own} has left behind")]
+    TokenAbandoned { timeline: u32, own: u32 },
+    #[error("the token belongs to timeline {timeline}, and this primary is on timeline {own}")]
+    TokenOfNewerTimeline { timeline: u32, own: u32 },
+    #[error("the transaction of the token was rolled back")]
+    TokenRolledBack,
+    #[error("{0} cannot run inside a transaction block or a function")]
+    NotAtTopLevel(&'static str),
     #[error("flushing is {0}")]
     Paused(String),
     #[error("cannot write during recovery")]
@@ -56,6 +68,8 @@ pub enum Error {
     ReadOnly,
     #[error("time {0} cannot be put into a partition")]
     NoPeriod(i64),
+    #[error("{relation} cannot be detached: {holder} has held a lock on its parent for seconds")]
+    InTheWay { relation: String, holder: String },
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
     #[error("snapshot too old to look at {0}")]
@@ -83,12 +97,20 @@ impl Error {
             Error::OwnerIsSuperuser => ERRCODE_INVALID_ROLE_SPECIFICATION,
             Error::NullArgument { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Error::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+            Error::UnknownReadClass(_) => ERRCODE_UNDEFINED_OBJECT,
+            Error::TokenOfAnotherCluster => ERRCODE_INVALID_PARAMETER_VALUE,
+            Error::TokenAbandoned { .. } | Error::TokenOfNewerTimeline { .. } => {
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Error::TokenRolledBack => ERRCODE_TRANSACTION_ROLLBACK,
+            Error::NotAtTopLevel(_) => ERRCODE_ACTIVE_SQL_TRANSACTION,
             Error::InvalidText { .. } | Error::UnknownValueType(_) | Error::InvalidFilter(_) => {
                 ERRCODE_INVALID_PARAMETER_VALUE
             }
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
+            Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
@@ -105,6 +127,12 @@ impl Error {
             }
             Error::InvalidFilter(_) => Some(format!("Allowed keys: {}.", filter::KEYS)),
             Error::TypeClash { .. } => Some("The type of an attribute cannot change.".into()),
+            Error::TokenAbandoned { .. } => Some(
+                "A failover came in between: what the token stands for may be lost, or cannot be told from what is.".into(),
+            ),
+            Error::TokenOfNewerTimeline { .. } => {
+                Some("Another server was promoted after this one; the write is there.".into())
+            }
             Error::SnapshotTooOld(_) => Some(
                 "Rows that were moved after the snapshot was taken may be cleared away from staging already."
                     .into(),
@@ -139,10 +167,22 @@ impl Error {
             Error::TypeClash { .. } => {
                 Some("Register the attribute under another name for the new type.".into())
             }
+            Error::UnknownReadClass(_) => {
+                Some("Classes are strong, eventual, analytics and the rows of read_classes.".into())
+            }
+            Error::TokenAbandoned { .. } => {
+                Some("Look on the primary whether the write is there, and write it again if not.".into())
+            }
+            Error::TokenOfNewerTimeline { .. } => Some("Fence this server and use the new primary.".into()),
+            Error::TokenOfAnotherCluster => Some("Tokens are good for a primary and its physical standbys.".into()),
+            Error::TokenRolledBack => Some("Nothing was written; write it again.".into()),
+            Error::NotAtTopLevel(_) => Some("CALL it on its own, before BEGIN.".into()),
+            Error::InvalidText { argument: "token", .. } => Some("Pass what commit_token() returned, unchanged.".into()),
             Error::Paused(_) => Some("SELECT resume();".into()),
             Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
+            Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
             Error::SnapshotTooOld(_) => Some(
                 "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
             ),

@@ -1,34 +1,38 @@
 //! Settings. Each default says why it is what it is; README.md lists them all.
 
-use pgrx::prelude::*;
+use pgrx::PostgresGucEnum;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use std::ffi::CString;
 use std::time::Duration;
 
-use crate::partition::bounds::Step;
+use crate::partition::step::Step;
 
+/// When the keeper writes the heartbeat.
 #[derive(PostgresGucEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum PartitionInterval {
-    #[name = c"hour"]
-    Hour,
-    #[name = c"day"]
-    Day,
-    #[name = c"week"]
-    Week,
-    #[name = c"month"]
-    Month,
+pub enum Heartbeat {
+    /// While there is a standby or a replication slot.
+    #[name = c"replicated"]
+    Replicated,
+    #[name = c"always"]
+    Always,
+    #[name = c"off"]
+    Off,
 }
 
+static HEARTBEAT: GucSetting<Heartbeat> = GucSetting::<Heartbeat>::new(Heartbeat::Replicated);
+static HEARTBEAT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static MAX_CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(500);
 static BACKGROUND_WORKERS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
 static FLUSH_BATCH_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
 static FLUSH_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(64);
 static FLUSH_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(1);
 static SHUTDOWN_FLUSH: GucSetting<i32> = GucSetting::<i32>::new(1000);
-static PARTITION_INTERVAL: GucSetting<PartitionInterval> =
-    GucSetting::<PartitionInterval>::new(PartitionInterval::Day);
+static PARTITION_INTERVAL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"day"));
 static PREMAKE: GucSetting<i32> = GucSetting::<i32>::new(4);
 static ACCEPT_PAST: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static ACCEPT_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static RETENTION_KEEPS_TABLES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static RECLAIM_GRACE: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static ACCEPT_OBSERVED_PAST: GucSetting<i32> = GucSetting::<i32>::new(3650 * 24 * 3600);
 static ACCEPT_OBSERVED_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
@@ -79,12 +83,10 @@ pub fn shutdown_flush() -> Duration {
 
 /// A day: some dozens of partitions for the usual retention, each small enough to be vacuumed and dropped in one go.
 pub fn partition_step() -> Step {
-    match PARTITION_INTERVAL.get() {
-        PartitionInterval::Hour => Step::Hour,
-        PartitionInterval::Day => Step::Day,
-        PartitionInterval::Week => Step::Week,
-        PartitionInterval::Month => Step::Month,
-    }
+    let text = PARTITION_INTERVAL.get();
+    let step = text.and_then(|text| Step::parse(&text.to_string_lossy()));
+    // Nothing else gets past the check.
+    step.unwrap_or(Step::DAY)
 }
 
 /// Four ahead: a worker that is down over a long weekend is noticed before readings have nowhere to go.
@@ -100,6 +102,11 @@ pub fn accept_past_seconds() -> i64 {
 /// An hour: more than any clock that is synchronised at all is ahead.
 pub fn accept_future_seconds() -> i64 {
     i64::from(ACCEPT_FUTURE.get())
+}
+
+/// Off: whoever sets a time after which readings may go wants their space back.
+pub fn retention_keeps_tables() -> bool {
+    RETENTION_KEEPS_TABLES.get()
 }
 
 /// 30 s: a session that means to read staging locks it within some milliseconds after its snapshot, pg_dump of many tables
@@ -146,6 +153,21 @@ pub fn task_timeout() -> Duration {
     millis(TASK_TIMEOUT.get())
 }
 
+/// While somebody replicates: an idle server without a standby stays idle.
+pub fn heartbeat() -> Heartbeat {
+    HEARTBEAT.get()
+}
+
+/// 1 s: a lag is known to the second, for some 1.5 MB of WAL in an hour.
+pub fn heartbeat_interval() -> Duration {
+    millis(HEARTBEAT_INTERVAL.get())
+}
+
+/// 500 ms: well above what synchronised clocks differ by, and well below the smallest lag that anybody budgets.
+pub fn max_clock_skew() -> Duration {
+    millis(MAX_CLOCK_SKEW.get())
+}
+
 /// Off: an attribute is there for good, with its type, and a name that was mistyped should be an error and not a new
 /// attribute. Only a superuser may set it, or who was granted it, since `ingest()` works with the rights of telemetry_owner;
 /// for a role or a database ALTER … SET will do.
@@ -173,6 +195,14 @@ pub fn register() {
         c"Runs the background workers.",
         c"Off stops every worker of pg_telemetry; SQL functions go on working.",
         &BACKGROUND_WORKERS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"pg_telemetry.retention_keeps_tables",
+        c"Only detaches partitions whose time is over, and does not drop them.",
+        c"They stay as tables of their own.",
+        &RETENTION_KEEPS_TABLES,
         GucContext::Sighup,
         GucFlags::default(),
     );
@@ -322,6 +352,22 @@ pub fn register() {
             GucFlags::UNIT_MS,
         ),
         (
+            c"pg_telemetry.heartbeat_interval",
+            c"Time between two heartbeats.",
+            c"Standbys judge their lag by it, so it should be the same on all nodes.",
+            &HEARTBEAT_INTERVAL,
+            (100, 60_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
+            c"pg_telemetry.max_clock_skew",
+            c"By how much the clocks of two nodes may differ before no lag is believed.",
+            c"",
+            &MAX_CLOCK_SKEW,
+            (10, 3_600_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
             c"pg_telemetry.hot_leaves",
             c"Hash partitions of entity_jsonb, looked at when setup() creates it.",
             c"",
@@ -342,11 +388,17 @@ pub fn register() {
             flags,
         );
     }
-    GucRegistry::define_enum_guc(
+    crate::pg::settings::define_partition_interval(
         c"pg_telemetry.partition_interval",
         c"Time that one partition of facts covers, in UTC.",
-        c"A change counts from the next partition that is made.",
+        c"hour, day, week, month, or a number of minutes, hours or months that divides a day or a year. A change counts from the next free bound on.",
         &PARTITION_INTERVAL,
+    );
+    GucRegistry::define_enum_guc(
+        c"pg_telemetry.heartbeat",
+        c"When the heartbeat is written that tells standbys how old their data are.",
+        c"replicated: while there is a standby or a replication slot.",
+        &HEARTBEAT,
         GucContext::Sighup,
         GucFlags::default(),
     );

@@ -12,6 +12,7 @@ mod partition;
 mod pg;
 mod registry;
 mod rejected;
+mod replication;
 mod setup;
 mod shmem;
 mod sql;

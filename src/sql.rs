@@ -42,9 +42,18 @@ pub fn read<R>(
     })
 }
 
-/// Reads by a statement that is not worth keeping.
+/// Reads by a statement that is not worth keeping: it names a partition, say.
+pub fn read_once<R>(
+    text: &str,
+    arguments: Vec<Argument>,
+    rows: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    Spi::connect(|client| rows(client.select(text, None, &values(arguments))?))
+}
+
+/// The same without arguments.
 pub fn look<R>(text: &str, rows: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>) -> Result<R, Error> {
-    Spi::connect(|client| rows(client.select(text, None, &[])?))
+    read_once(text, vec![], rows)
 }
 
 /// Writes.

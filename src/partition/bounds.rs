@@ -1,21 +1,13 @@
 //! Bounds and names of partitions, in UTC and nothing else: neither the session's TimeZone nor daylight saving can move
 //! them. Pure: times are microseconds since 1970.
 
-use jiff::civil::{Date, DateTime};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::Offset;
-use jiff::{Timestamp, ToSpan};
+
+use super::step::Step;
 
 pub type Micros = i64;
-
-/// The time that one new partition covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    Hour,
-    Day,
-    /// From Monday on.
-    Week,
-    Month,
-}
 
 /// From start up to, and without, end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,36 +37,6 @@ impl Period {
     }
 }
 
-/// The period of this step that contains the time; None outside the years that a bound can be written for.
-fn period_at(step: Step, time: Micros) -> Option<Period> {
-    let date_time = civil(time)?;
-    let day = date_time.date();
-    let midnight = |date: Date| date.to_datetime(jiff::civil::Time::midnight());
-    let (start, end): (DateTime, DateTime) = match step {
-        Step::Hour => {
-            let start = midnight(day)
-                .checked_add(i64::from(date_time.hour()).hours())
-                .ok()?;
-            (start, start.checked_add(1.hour()).ok()?)
-        }
-        Step::Day => (midnight(day), midnight(day.checked_add(1.day()).ok()?)),
-        Step::Week => {
-            let monday = day
-                .checked_sub(i64::from(day.weekday().to_monday_zero_offset()).days())
-                .ok()?;
-            (midnight(monday), midnight(monday.checked_add(7.days()).ok()?))
-        }
-        Step::Month => {
-            let first = day.first_of_month();
-            (midnight(first), midnight(first.checked_add(1.month()).ok()?))
-        }
-    };
-    Some(Period {
-        start: micros(start)?,
-        end: micros(end)?,
-    })
-}
-
 /// The partition to make for a time that none of the existing ones covers: the period of the step, cut to the gap
 /// between its neighbours, so that a change of step never overlaps. None when the time is covered already.
 /// `existing` must be in order of start.
@@ -82,7 +44,7 @@ pub fn missing_at(existing: &[Period], step: Step, time: Micros) -> Option<Perio
     if existing.iter().any(|period| period.contains(time)) {
         return None;
     }
-    let wanted = period_at(step, time)?;
+    let wanted = step.period_at(time)?;
     let before = existing
         .iter()
         .map(|period| period.end)
@@ -99,42 +61,77 @@ pub fn missing_at(existing: &[Period], step: Step, time: Micros) -> Option<Perio
     })
 }
 
-/// What is missing from the period that contains `now` to the end of the `ahead`-th period after it, gaps included.
-pub fn missing_ahead(existing: &[Period], step: Step, now: Micros, ahead: usize) -> Vec<Period> {
-    let mut known = existing.to_vec();
+/// What is missing from one time up to another, in pieces of the step.
+fn missing_between(existing: &[Period], step: Step, from: Micros, until: Micros) -> Vec<Period> {
     let mut made = Vec::new();
-    let Some(mut current) = period_at(step, now) else {
-        return made;
-    };
-    for _ in 0..=ahead {
-        let mut time = current.start;
-        while time < current.end {
-            let covering = known.iter().find(|period| period.contains(time)).copied();
-            let Some(next) = covering.or_else(|| missing_at(&known, step, time)) else {
-                return made;
-            };
-            if covering.is_none() {
-                made.push(next);
-                known.push(next);
-                known.sort();
-            }
-            time = next.end;
-        }
-        let Some(following) = period_at(step, current.end) else {
+    let mut time = from;
+    while time < until {
+        // What is made here ends where the next piece begins, so only what was there before can cover it.
+        let covering = existing.iter().find(|period| period.contains(time)).copied();
+        let Some(next) = covering.or_else(|| missing_at(existing, step, time)) else {
             break;
         };
-        current = following;
+        // The first piece must not reach back before what was asked for.
+        let next = match (covering, made.is_empty()) {
+            (None, true) => Period {
+                start: next.start.max(from),
+                ..next
+            },
+            _ => next,
+        };
+        if covering.is_none() {
+            made.push(next);
+        }
+        time = next.end;
     }
     made
 }
 
-fn civil(time: Micros) -> Option<DateTime> {
+/// What should be there and is not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Behind the current period, between partitions that are there.
+    pub gaps: Vec<Period>,
+    /// The current period and those ahead of it.
+    pub ahead: Vec<Period>,
+}
+
+/// What is missing from the period that contains `now` to the end of the `ahead`-th period after it, and the gaps behind it:
+/// as far back as readings are accepted, and no further than it goes ahead. Older gaps, and what lies before the first
+/// partition, get a partition when a reading comes for them: else one late reading would call for hundreds.
+pub fn missing(
+    existing: &[Period],
+    step: Step,
+    now: Micros,
+    ahead: usize,
+    accepted_since: Micros,
+) -> Missing {
+    let Some(current) = step.period_at(now) else {
+        return Missing::default();
+    };
+    let (mut from, mut until) = (current.start, current.end);
+    for _ in 0..ahead {
+        until = step.period_at(until).map_or(until, |next| next.end);
+        from = step.period_at(from - 1).map_or(from, |before| before.start);
+    }
+    let first = existing.first().map_or(current.start, |first| first.start);
+    let since = step
+        .period_at(accepted_since)
+        .map_or(accepted_since, |oldest| oldest.start);
+    let gaps_from = from.max(first).max(since).min(current.start);
+    Missing {
+        gaps: missing_between(existing, step, gaps_from, current.start),
+        ahead: missing_between(existing, step, current.start, until),
+    }
+}
+
+pub(super) fn civil(time: Micros) -> Option<DateTime> {
     Timestamp::from_microsecond(time)
         .ok()
         .map(|timestamp| Offset::UTC.to_datetime(timestamp))
 }
 
-fn micros(date_time: DateTime) -> Option<Micros> {
+pub(super) fn micros(date_time: DateTime) -> Option<Micros> {
     Offset::UTC
         .to_timestamp(date_time)
         .ok()
@@ -143,31 +140,20 @@ fn micros(date_time: DateTime) -> Option<Micros> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn at(text: &str) -> Micros {
+    const HOUR: Step = Step::Part(3600 * 1_000_000);
+    const MONTH: Step = Step::Months(1);
+
+    pub fn at(text: &str) -> Micros {
         micros(text.parse().unwrap()).unwrap()
     }
 
-    fn period(start: &str, end: &str) -> Period {
+    pub fn period(start: &str, end: &str) -> Period {
         Period {
             start: at(start),
             end: at(end),
-        }
-    }
-
-    #[test]
-    fn each_step_has_the_bounds_of_the_utc_calendar() {
-        let time = at("2024-02-29T13:45:10");
-        let expected = [
-            (Step::Hour, period("2024-02-29T13:00", "2024-02-29T14:00")),
-            (Step::Day, period("2024-02-29T00:00", "2024-03-01T00:00")),
-            (Step::Week, period("2024-02-26T00:00", "2024-03-04T00:00")),
-            (Step::Month, period("2024-02-01T00:00", "2024-03-01T00:00")),
-        ];
-        for (step, bounds) in expected {
-            assert_eq!(period_at(step, time), Some(bounds), "{step:?}");
         }
     }
 
@@ -176,18 +162,7 @@ mod tests {
         let bounds = period("2026-11-21T00:00", "2026-11-22T00:00");
         assert!(bounds.contains(bounds.start));
         assert!(!bounds.contains(bounds.end));
-        assert_eq!(period_at(Step::Day, bounds.end).unwrap().start, bounds.end);
-    }
-
-    #[test]
-    fn times_before_1970_and_at_the_end_of_the_calendar_do_not_overflow() {
-        assert_eq!(
-            period_at(Step::Month, at("1969-12-31T23:59:59")),
-            Some(period("1969-12-01T00:00", "1970-01-01T00:00"))
-        );
-        assert_eq!(period_at(Step::Month, at("9999-12-15T00:00")), None);
-        assert_eq!(period_at(Step::Day, i64::MAX), None);
-        assert_eq!(period_at(Step::Day, i64::MIN), None);
+        assert_eq!(Step::DAY.period_at(bounds.end).unwrap().start, bounds.end);
     }
 
     #[test]
@@ -218,7 +193,7 @@ mod tests {
     #[test]
     fn nothing_is_missing_where_a_partition_covers_the_time() {
         let existing = [period("2026-11-21T00:00", "2026-11-22T00:00")];
-        assert_eq!(missing_at(&existing, Step::Hour, at("2026-11-21T23:59:59")), None);
+        assert_eq!(missing_at(&existing, HOUR, at("2026-11-21T23:59:59")), None);
     }
 
     #[test]
@@ -228,32 +203,85 @@ mod tests {
             period("2026-11-20T12:00", "2026-11-21T00:00"),
         ];
         assert_eq!(
-            missing_at(&existing, Step::Month, at("2026-11-15T00:00")),
+            missing_at(&existing, MONTH, at("2026-11-15T00:00")),
             Some(period("2026-11-10T00:00", "2026-11-20T12:00"))
         );
     }
 
+    const NEVER: Micros = i64::MIN;
+
     #[test]
     fn ahead_covers_the_current_period_and_that_many_more() {
-        let made = missing_ahead(&[], Step::Day, at("2026-12-30T10:00"), 2);
+        let now = at("2026-12-30T10:00");
+        let made = missing(&[], Step::DAY, now, 2, NEVER);
         assert_eq!(
-            made,
+            made.ahead,
             [
                 period("2026-12-30T00:00", "2026-12-31T00:00"),
                 period("2026-12-31T00:00", "2027-01-01T00:00"),
                 period("2027-01-01T00:00", "2027-01-02T00:00"),
             ]
         );
-        assert!(missing_ahead(&made, Step::Day, at("2026-12-30T10:00"), 2).is_empty());
+        assert!(made.gaps.is_empty(), "nothing is made before the first: {made:?}");
+        assert_eq!(missing(&made.ahead, Step::DAY, now, 2, NEVER), Missing::default());
+    }
+
+    #[test]
+    fn gaps_are_filled_as_far_back_as_it_goes_ahead_and_no_further_than_is_accepted() {
+        let existing = [
+            period("2026-11-01T00:00", "2026-11-02T00:00"),
+            period("2026-11-19T12:00", "2026-11-20T00:00"),
+        ];
+        let now = at("2026-11-21T10:00");
+        let gaps = |ahead, since| missing(&existing, Step::DAY, now, ahead, since).gaps;
+        assert_eq!(
+            gaps(4, NEVER),
+            [
+                period("2026-11-17T00:00", "2026-11-18T00:00"),
+                period("2026-11-18T00:00", "2026-11-19T00:00"),
+                period("2026-11-19T00:00", "2026-11-19T12:00"),
+                period("2026-11-20T00:00", "2026-11-21T00:00"),
+            ]
+        );
+        assert_eq!(
+            gaps(4, at("2026-11-20T01:00")),
+            [period("2026-11-20T00:00", "2026-11-21T00:00")]
+        );
+        assert_eq!(gaps(4, now), []);
+        assert_eq!(
+            missing(&existing[1..], Step::DAY, now, 4, NEVER).gaps,
+            [period("2026-11-20T00:00", "2026-11-21T00:00")],
+            "nothing before the first"
+        );
+    }
+
+    #[test]
+    fn a_gap_ends_and_begins_where_its_neighbours_say() {
+        let existing = [
+            period("2026-11-01T00:00", "2026-11-10T00:00"),
+            period("2026-11-20T12:00", "2026-11-21T00:00"),
+        ];
+        let all = missing(&existing, MONTH, at("2026-11-21T10:00"), 1, NEVER);
+        assert_eq!(all.gaps, [], "the month is the current one");
+        assert_eq!(
+            all.ahead,
+            [
+                period("2026-11-10T00:00", "2026-11-20T12:00"),
+                period("2026-11-21T00:00", "2026-12-01T00:00"),
+                period("2026-12-01T00:00", "2027-01-01T00:00"),
+            ]
+        );
     }
 
     #[test]
     fn a_change_of_step_leaves_neither_gap_nor_overlap() {
-        let days = missing_ahead(&[], Step::Day, at("2026-11-20T10:00"), 3);
+        let now = at("2026-11-21T05:30");
+        let days = missing(&[], Step::DAY, at("2026-11-20T10:00"), 3, NEVER).ahead;
         let mut all = days.clone();
-        for step in [Step::Hour, Step::Month, Step::Week, Step::Hour] {
-            let now = at("2026-11-21T05:30");
-            all.extend(missing_ahead(&all, step, now, 5));
+        for step in ["hour", "month", "week", "15 minutes", "3 months", "6 hours"] {
+            let more = missing(&all, Step::parse(step).unwrap(), now, 5, NEVER);
+            all.extend(more.gaps);
+            all.extend(more.ahead);
             all.sort();
         }
         assert!(
@@ -263,5 +291,12 @@ mod tests {
         for pair in all.windows(2) {
             assert_eq!(pair[0].end, pair[1].start, "{pair:?}");
         }
+    }
+
+    #[test]
+    fn a_hole_of_a_hundred_years_is_planned_at_once_and_stays_small() {
+        let existing = [period("1926-01-01T00:00", "1926-01-02T00:00")];
+        let all = missing(&existing, HOUR, at("2026-11-21T05:30"), 100, NEVER);
+        assert_eq!((all.gaps.len(), all.ahead.len()), (100, 101));
     }
 }

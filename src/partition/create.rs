@@ -3,7 +3,10 @@
 
 use pgrx::spi::quote_literal;
 
-use super::bounds::{Micros, Period, Step, missing_ahead, missing_at};
+use super::bounds::{Micros, Missing, Period, missing, missing_at};
+use super::likeness::likeness;
+use super::retention::note_made_late;
+use super::step::Step;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
@@ -30,7 +33,7 @@ impl Parent {
         match self {
             Parent::Facts => guc::partition_step(),
             // By the day whatever the facts use: rejects are few and leave soon.
-            Parent::Rejected => Step::Day,
+            Parent::Rejected => Step::DAY,
         }
     }
 }
@@ -40,10 +43,25 @@ pub fn now() -> Micros {
     process::now() + EPOCH_2000
 }
 
-/// Makes what is missing from now on ahead, and returns how many that were. Cheap when nothing is.
+/// What should be there now and is not.
+pub fn missing_now(installed: &Installed, parent: Parent) -> Result<Missing, Error> {
+    let relation = installed.require_table(parent.table())?;
+    Ok(missing_among(parent, &periods(relation)))
+}
+
+fn missing_among(parent: Parent, existing: &[Period]) -> Missing {
+    let now = now();
+    let since = now.saturating_sub(guc::accept_past_seconds().saturating_mul(1_000_000));
+    missing(existing, parent.step(), now, guc::premake(), since)
+}
+
+/// Makes what is missing, the partitions ahead first, and returns how many that were. Cheap when nothing is.
 pub fn ensure_ahead(installed: &Installed, parent: Parent) -> Result<usize, Error> {
-    let missing = |existing: &[Period]| missing_ahead(existing, parent.step(), now(), guc::premake());
-    ensure(installed, parent, missing)
+    ensure(installed, parent, |existing| {
+        let Missing { gaps, mut ahead } = missing_among(parent, existing);
+        ahead.extend(gaps);
+        ahead
+    })
 }
 
 /// Makes the partitions for these times, where there are none, and not more than so many.
@@ -95,24 +113,49 @@ fn lock_parent(installed: &Installed, parent: Parent) -> Result<(), Error> {
     ))
 }
 
+/// Makes this partition, unless there is one by now.
+pub fn create_if_missing(installed: &Installed, parent: Parent, period: &Period) -> Result<bool, Error> {
+    let wanted = |existing: &[Period]| {
+        let free = missing_at(existing, parent.step(), period.start);
+        free.into_iter()
+            .filter(|free| free.start == period.start)
+            .collect()
+    };
+    Ok(ensure(installed, parent, wanted)? > 0)
+}
+
 fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), Error> {
-    let (Some(suffix), Some((start, end))) = (period.suffix(), period.literals()) else {
+    let Some((start, end)) = period.literals() else {
         return Err(Error::NoPeriod(period.start));
     };
     let parent_name = installed.qualified(parent.table());
-    let child = installed.qualify(&free_name(
-        installed,
-        &format!("{}_{suffix}", parent.table().name()),
-    )?);
+    let child = free_child(installed, parent, period)?;
+    // No CHECK for ATTACH to go by: the table is empty, and one that stayed would take the flush off its direct way.
+    let likeness = likeness(installed.require_table(parent.table())?)?;
     run(&format!(
         "CREATE TABLE {child} (LIKE {parent_name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED
-             INCLUDING STORAGE INCLUDING COMPRESSION)"
+             INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING STATISTICS) {}",
+        likeness.options
     ))?;
+    if let Some(changes) = likeness.changes {
+        run(&format!("ALTER TABLE {child} {changes}"))?;
+    }
     run(&format!(
         "ALTER TABLE {parent_name} ATTACH PARTITION {child} FOR VALUES FROM ({}) TO ({})",
         quote_literal(start),
         quote_literal(end)
-    ))
+    ))?;
+    if parent == Parent::Facts && period.contains(now()) {
+        note_made_late(&child, now())?;
+    }
+    Ok(())
+}
+
+/// How a partition for this period would be called, qualified and quoted.
+pub fn free_child(installed: &Installed, parent: Parent, period: &Period) -> Result<String, Error> {
+    let suffix = period.suffix().ok_or(Error::NoPeriod(period.start))?;
+    let name = format!("{}_{suffix}", parent.table().name());
+    Ok(installed.qualify(&free_name(installed, &name)?))
 }
 
 /// The name, with a number behind it where it is taken: by a partition that was detached and kept, say. A name in the way

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use pgrx::pg_sys;
 use pgrx::pg_sys::TransactionId;
 
+use super::citus;
 use super::conflict;
 use super::detoast;
 use super::fault;
@@ -69,6 +70,7 @@ impl Staging {
             && !relation.has_row_security()
             && !relation.has_trigger(pg_sys::TRIGGER_TYPE_DELETE, Some(OWN_TRIGGER))
             && relation.may(pg_sys::ACL_SELECT | pg_sys::ACL_DELETE)
+            && !citus::is_distributed(oid)
             && layout::is_reading(&relation);
         if !plain {
             return None;

@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 
+use super::citus;
 use super::layout;
 use super::leaf::INSERT_TRIGGERS;
 use super::memory::Scratch;
@@ -24,6 +25,7 @@ impl Door {
             && !relation.has_row_security()
             && !relation.has_trigger(INSERT_TRIGGERS, None)
             && relation.may(pg_sys::ACL_INSERT)
+            && !citus::is_distributed(oid)
             && layout::is_reading(&relation)
             && layout::takes_every_reading(&relation);
         plain.then_some(Door { relation })

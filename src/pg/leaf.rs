@@ -3,6 +3,7 @@
 
 use pgrx::pg_sys;
 
+use super::citus;
 use super::fault;
 use super::index::Index;
 use super::layout;
@@ -31,6 +32,7 @@ fn is_plain_parent(oid: pg_sys::Oid, has_our_columns: fn(&Relation) -> bool) -> 
         && !parent.has_row_security()
         && !parent.has_trigger(INSERT_TRIGGERS, None)
         && parent.may(pg_sys::ACL_INSERT)
+        && !citus::is_distributed(oid)
         && has_our_columns(&parent)
 }
 

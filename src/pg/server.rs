@@ -2,16 +2,16 @@
 
 use pgrx::pg_sys;
 
+use super::replication;
+
 /// The same for a server, its standbys and its backups, and for no other.
 pub fn system_identifier() -> String {
-    // SAFETY: reads the control file, which every process has in memory.
-    unsafe { pg_sys::GetSystemIdentifier() }.to_string()
+    replication::system_identifier().to_string()
 }
 
 /// The timeline that this server writes. Not during recovery.
 pub fn timeline() -> i32 {
-    // SAFETY: reads shared memory that is set once recovery is over.
-    i32::try_from(unsafe { pg_sys::GetWALInsertionTimeLine() }).unwrap_or(i32::MAX)
+    i32::try_from(replication::timeline()).unwrap_or(i32::MAX)
 }
 
 /// When the postmaster started.

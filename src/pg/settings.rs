@@ -1,15 +1,64 @@
 //! Settings of the server that a worker depends on.
 
 use pgrx::pg_sys;
+use pgrx::prelude::*;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::error::Error;
-use std::ffi::{CStr, CString};
+use crate::partition::step::Step;
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::time::Duration;
 
 /// Unknown settings under this prefix are refused from now on.
 pub fn reserve_prefix(prefix: &'static CStr) {
     // SAFETY: a static C string.
     unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
+}
+
+/// Defines a setting whose text must be a step of partitions.
+pub fn define_partition_interval(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    setting: &'static GucSetting<Option<CString>>,
+) {
+    // SAFETY: the hook is guarded, and looks at the new value only.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            name,
+            short,
+            long,
+            setting,
+            GucContext::Sighup,
+            GucFlags::default(),
+            Some(check_partition_interval),
+            None,
+            None,
+        );
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_partition_interval(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: the server passes the new value, NULL or a C string; what it is told about it is never freed.
+    unsafe {
+        let valid = !(*value).is_null() && Step::parse(&CStr::from_ptr(*value).to_string_lossy()).is_some();
+        if !valid {
+            pg_sys::GUC_check_errdetail_string =
+                c"It must divide a day or a year evenly, and be 10 minutes or longer."
+                    .as_ptr()
+                    .cast_mut();
+            pg_sys::GUC_check_errhint_string =
+                c"For example hour, day, week, month, 15 minutes, 6 hours, 3 months."
+                    .as_ptr()
+                    .cast_mut();
+        }
+        valid
+    }
 }
 
 /// What a worker must not take from the configuration of somebody else's sessions: a default like these in

@@ -70,6 +70,10 @@ unsafe fn execute(context: pg_sys::MemoryContext, text: &CString) {
             (*planned).utilityStmt = (*raw).stmt;
             (*planned).stmt_location = (*raw).stmt_location;
             (*planned).stmt_len = (*raw).stmt_len;
+            // As the server itself does it: ALTER TABLE looks at one, VACUUM must not have any.
+            if pg_sys::PlannedStmtRequiresSnapshot(planned) {
+                pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            }
             pg_sys::ProcessUtility(
                 planned,
                 text.as_ptr(),
@@ -80,6 +84,10 @@ unsafe fn execute(context: pg_sys::MemoryContext, text: &CString) {
                 pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone),
                 std::ptr::null_mut(),
             );
+            // One that commits in the middle has taken it away.
+            if pg_sys::ActiveSnapshotSet() {
+                pg_sys::PopActiveSnapshot();
+            }
         }
     }
 }

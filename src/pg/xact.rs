@@ -192,6 +192,45 @@ pub fn has_id() -> bool {
     unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID }
 }
 
+/// The number of this transaction with its epoch, when it has written something.
+pub fn full_id() -> Option<u64> {
+    // SAFETY: reads variables of this process.
+    let id = unsafe { pg_sys::GetTopFullTransactionIdIfAny() }.value;
+    (id != 0).then_some(id)
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Committed,
+    RolledBack,
+    /// On a standby also: it has not been heard of yet.
+    Running,
+}
+
+/// Of a transaction of this timeline, by its number with the epoch. Needs no snapshot.
+pub fn fate(id: u64) -> Fate {
+    // SAFETY: looks into shared memory. The order matters: a transaction is recorded as committed before it stops running.
+    unsafe {
+        let next = pg_sys::ReadNextFullTransactionId().value;
+        if id >= next {
+            return Fate::Running;
+        }
+        // Half of all numbers back they are frozen, and recorded no more.
+        if next - id > 1 << 31 {
+            return Fate::Committed;
+        }
+        let short = pg_sys::TransactionId::from_inner(id as u32);
+        if pg_sys::TransactionIdIsInProgress(short) {
+            Fate::Running
+        } else if pg_sys::TransactionIdDidCommit(short) {
+            Fate::Committed
+        } else {
+            Fate::RolledBack
+        }
+    }
+}
+
 /// How many transactions that wrote something have ended so far. As long as it stays the same, nothing new can be seen.
 pub fn completed() -> u64 {
     compat::completed_transactions()

@@ -207,6 +207,12 @@ pub const DATA_TABLES: &[DataTable] = &[
         ],
     },
     DataTable {
+        table: Table::ReadClasses,
+        create: include_str!("../../sql/setup/read_classes.sql"),
+        guards: &[],
+        columns: &[("class", "text"), ("max_lag", "interval")],
+    },
+    DataTable {
         table: Table::FlushState,
         create: include_str!("../../sql/setup/flush_state.sql"),
         guards: &[],

@@ -10,7 +10,7 @@ pub const DATABASES: usize = 64;
 const JOBS: usize = 16;
 
 /// Places for the tasks of a keeper and of a janitor; a flusher has a single task.
-const KEEPER_TASKS: usize = 6;
+const KEEPER_TASKS: usize = 12;
 const JANITOR_TASKS: usize = 4;
 const TASKS: usize = MAX_FLUSH_WORKERS + KEEPER_TASKS + JANITOR_TASKS;
 

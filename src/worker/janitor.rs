@@ -1,9 +1,20 @@
 //! The janitor's jobs: statements that are long or must run at top level, so that no short task ever waits for them.
 
+use std::time::Duration;
+
+use pgrx::pg_sys;
+
 use super::task::Context;
 use crate::error::Error;
-use crate::installed::DOORS;
+use crate::installed::{DOORS, Table};
+use crate::partition::holders::holders;
+use crate::partition::plan::Action;
+use crate::partition::retention::{mark, removals};
+use crate::pg::signals;
 use crate::rejected::parts::parts;
+
+/// Whoever holds a lock on facts for longer may hold it for hours: a detachment would wait as long, half done.
+const LONG: Duration = Duration::from_secs(3);
 
 /// The relation is looked up again: between the request and now it may have been dropped and made anew.
 pub fn vacuum_staging_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
@@ -30,4 +41,29 @@ pub fn vacuum_rejected_statement(context: &Context, relation: u32) -> Result<Opt
         .into_iter()
         .find(|part| part.oid == relation);
     Ok(part.map(|part| format!("VACUUM (SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}", part.name)))
+}
+
+/// Takes an old partition out of facts, or ends that. Planned anew: policies may have changed since the request.
+pub fn retire_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
+    let wanted = removals(context.installed)?
+        .into_iter()
+        .find(|planned| planned.statement.is_some() && planned.oid == Some(pg_sys::Oid::from(relation)));
+    let Some(planned) = wanted else {
+        return Ok(None);
+    };
+    let facts = context.installed.require_table(Table::Facts)?;
+    let before = holders(facts)?;
+    if !before.is_empty() {
+        signals::pause(LONG);
+        if let Some(holder) = holders(facts)?.iter().find(|holder| before.contains(holder)) {
+            return Err(Error::InTheWay {
+                relation: planned.partition,
+                holder: holder.to_string(),
+            });
+        }
+    }
+    if planned.action == Action::Detach {
+        mark(&planned)?;
+    }
+    Ok(planned.statement)
 }

@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use super::board::Job;
 use super::task::{Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
 use crate::error::Error;
+use crate::guc;
 use crate::ingest::ledger;
 use crate::installed::DOORS;
 use crate::partition::create::{Parent, ensure_ahead};
+use crate::partition::rotate::remove;
 use crate::pg::tail;
 use crate::rejected::trim::trim;
 use crate::shmem;
@@ -64,13 +66,16 @@ thread_local! {
     static SWEEPS: RefCell<HashMap<u32, Sweep>> = RefCell::default();
 }
 
-/// Keeps partitions ready ahead of the current one.
-pub fn premake(context: &Context) -> Result<Report, Error> {
+/// Keeps partitions ready ahead of the current one, fills gaps, and has old ones removed.
+pub fn rotate(context: &Context) -> Result<Report, Error> {
     // In the order of the flush, which locks the one before the other as well.
     for parent in [Parent::Rejected, Parent::Facts] {
         ensure_ahead(context.installed, parent)?;
     }
-    Ok(Report::default())
+    Ok(Report {
+        waiting: remove(context.installed)?,
+        ..Report::default()
+    })
 }
 
 /// Forgets requests that are too old to be repeated.
@@ -105,7 +110,7 @@ pub fn sweep_staging(context: &Context) -> Result<Report, Error> {
                 .or_default()
                 .wants_vacuum(dead.unwrap_or(0))
         }) {
-            ask_janitor(context, VACUUM_STAGING, relation);
+            ask_janitor(context.database, VACUUM_STAGING, relation);
         }
     }
     Ok(Report::default())
@@ -115,7 +120,7 @@ pub fn sweep_staging(context: &Context) -> Result<Report, Error> {
 pub fn trim_rejected(context: &Context) -> Result<Report, Error> {
     let trimmed = trim(context.installed)?;
     if let Some(relation) = trimmed.to_vacuum {
-        ask_janitor(context, VACUUM_REJECTED, relation);
+        ask_janitor(context.database, VACUUM_REJECTED, relation);
     }
     Ok(Report {
         again: trimmed.more,
@@ -124,11 +129,14 @@ pub fn trim_rejected(context: &Context) -> Result<Report, Error> {
     })
 }
 
-fn ask_janitor(context: &Context, task: u8, relation: u32) {
+/// False when there is no janitor to ask: nothing is preloaded, or workers are turned off.
+pub fn ask_janitor(database: u32, task: u8, relation: u32) -> bool {
     let job = Job { task, relation };
-    if shmem::change_database(context.database, |database| database.request(job)) == Some(true) {
-        shmem::wake_for_jobs(context.database);
+    let requested = shmem::change_database(database, |database| database.request(job));
+    if requested == Some(true) {
+        shmem::wake_for_jobs(database);
     }
+    requested.is_some() && guc::background_workers()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod entry;
 mod hold;
 mod janitor;
 mod launcher;
-mod maintenance;
+pub mod maintenance;
 mod readiness;
 pub mod schedule;
 mod service;

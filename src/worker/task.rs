@@ -11,6 +11,7 @@ use crate::guc;
 use crate::installed::Installed;
 use crate::pg::process;
 use crate::pg::xact::Failure;
+use crate::replication::heartbeat;
 use crate::staging::course::Course;
 use crate::staging::flush::flush;
 
@@ -72,11 +73,19 @@ const FLUSHER: &[Task] = &[Task {
 }];
 
 const KEEPER: &[Task] = &[
+    // First: the others may wait for a lock.
     Task {
-        name: "premake",
+        name: "heartbeat",
+        work: Work::Periodic {
+            every: guc::heartbeat_interval,
+            run: heartbeat::beat_if_wanted,
+        },
+    },
+    Task {
+        name: "rotate",
         work: Work::Periodic {
             every: || Duration::from_secs(60),
-            run: maintenance::premake,
+            run: maintenance::rotate,
         },
     },
     Task {
@@ -118,11 +127,16 @@ const JANITOR: &[Task] = &[
         name: "vacuum_rejected",
         work: Work::OnDemand(janitor::vacuum_rejected_statement),
     },
+    Task {
+        name: "retire_partition",
+        work: Work::OnDemand(janitor::retire_statement),
+    },
 ];
 
-/// The places of these among the tasks of the janitor.
+/// Places among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;
 pub const VACUUM_REJECTED: u8 = 1;
+pub const RETIRE: u8 = 2;
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -179,5 +193,6 @@ mod tests {
     fn the_janitor_finds_its_tasks_by_their_places() {
         assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
         assert_eq!(JANITOR[usize::from(VACUUM_REJECTED)].name, "vacuum_rejected");
+        assert_eq!(JANITOR[usize::from(RETIRE)].name, "retire_partition");
     }
 }

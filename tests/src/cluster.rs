@@ -5,9 +5,10 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
 use crate::cluster_dir::ClusterDir;
 use crate::database::Database;
 use crate::log::LogMark;
@@ -118,6 +119,7 @@ pub struct Cluster {
     installation: Installation,
     dir: ClusterDir,
     server: Mutex<Option<Child>>,
+    clock: OnceLock<Clock>,
 }
 
 impl Cluster {
@@ -136,6 +138,7 @@ impl Cluster {
             installation,
             dir,
             server: Mutex::new(None),
+            clock: OnceLock::new(),
         };
         cluster.set("unix_socket_directories", cluster.dir.socket_dir().display());
         cluster.set("port", PORT);
@@ -144,6 +147,16 @@ impl Cluster {
 
     pub fn installation(&self) -> &Installation {
         &self.installation
+    }
+
+    /// A clock that can be set, from the next start on.
+    pub fn clock(&self) -> &Clock {
+        self.clock.get_or_init(|| Clock::in_dir(self.dir.path()))
+    }
+
+    /// Where it listens: the host of a connection string.
+    pub fn socket_dir(&self) -> &Path {
+        self.dir.socket_dir()
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -205,6 +218,9 @@ impl Cluster {
             .arg(self.data_dir())
             .args(arguments)
             .stdin(std::process::Stdio::null());
+        if let Some(clock) = self.clock.get() {
+            command.envs(clock.environment());
+        }
         command
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log);

@@ -147,6 +147,22 @@ fn what_goes_by_sql_is_told() {
     stage(&mut session, FAST, id, 21, 30);
     session.exec("SELECT stage_flush()");
     assert_eq!(session.rows(fallbacks), [["1", "1"]], "by trigger");
+    session.exec("DROP TRIGGER pass ON entity_values_ts");
+
+    // What Citus keeps of distributed tables: their rows are not in their own storage.
+    session.exec(
+        "SET allow_system_table_mods = on;
+         CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass);
+         RESET allow_system_table_mods;
+         INSERT INTO pg_dist_partition VALUES ('entity_values_ingest'), ('entity_values_ts')",
+    );
+    stage(&mut session, FAST, id, 31, 40);
+    assert_eq!(session.number("SELECT stage_flush()"), 10);
+    assert_eq!(session.rows(fallbacks), [["2", "2"]], "distributed");
+    session.exec("TRUNCATE pg_dist_partition");
+    stage(&mut session, FAST, id, 41, 50);
+    assert_eq!(session.number("SELECT stage_flush()"), 10);
+    assert_eq!(session.rows(fallbacks), [["2", "2"]], "other tables are");
 }
 
 #[test]

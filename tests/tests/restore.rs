@@ -19,6 +19,7 @@ fn fill(session: &mut Session) {
          SELECT stage_flush();
          INSERT INTO entity_jsonb SELECT 1, n, now(), NULL, '{{\"temperature\": 21.5}}' FROM generate_series(1, 50) n;
          INSERT INTO retention_policies (tenant_id, keep, note) VALUES (0, '90 days', 'law');
+         INSERT INTO read_classes (class, max_lag) VALUES ('dashboard', '30 s');
          INSERT INTO replication_heartbeat VALUES (1, now(), '0/1', 1, 'node')"
     ));
     for (door, first) in DOORS.into_iter().zip([2001, 3001]) {
@@ -65,6 +66,7 @@ fn contents(session: &mut Session) -> BTreeMap<String, Vec<String>> {
         "entity_jsonb",
         "retention_policies",
         "replication_heartbeat",
+        "read_classes",
     ];
     let mut all: BTreeMap<String, Vec<String>> = tables
         .iter()
@@ -393,7 +395,11 @@ fn a_table_that_is_not_ours_is_not_adopted() {
 
 #[test]
 fn a_base_backup_comes_back() {
-    let cluster = Cluster::builder().preload().start();
+    // The heartbeat would go on while the standby follows.
+    let cluster = Cluster::builder()
+        .preload()
+        .set("pg_telemetry.heartbeat", "off")
+        .start();
     let original = Original::new(cluster.create_database("original"));
     let mut session = original.database.connect();
     // The fast door is empty on another server; workers flush it first.

@@ -58,6 +58,8 @@ fn writes_are_refused_on_a_standby() {
             "SELECT stage_flush()",
             "SELECT stage_flush(0)",
             "SELECT setup()",
+            "SELECT heartbeat()",
+            "SELECT create_cdc_publications()",
             "SELECT register_attribute(1, 'new', 'number')",
             "SELECT register_entity(1, 'robot-2')",
             "INSERT INTO entity_values_ingest_durable (tenant_id) VALUES (1)",
@@ -85,6 +87,13 @@ fn reads_work_on_a_standby_of_a_standby() {
     wait_for_facts(&mut replica, 10);
     for read in [
         "worker_status",
+        "freshness()",
+        "route_read('eventual')",
+        "can_serve('eventual')",
+        "token_reached(commit_token())",
+        "replication_lag",
+        "replication_slots_health",
+        "read_classes",
         "last_flush()",
         "attributes",
         "entities",

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use cluster_tests::readings::{attribute, stage, wait_for_facts};
 use cluster_tests::scripts::Script;
-use cluster_tests::{Database, Session, catalog, project, shared, workers};
+use cluster_tests::{Cluster, Database, SOON, Session, catalog, eventually, project, shared, workers};
 
 const RELEASED: &str = "sql/install";
 
@@ -218,4 +218,40 @@ fn a_library_older_than_the_sql_is_refused_until_they_match() {
     session.exec(&format!("ALTER EXTENSION pg_telemetry UPDATE TO '{current}'"));
     wait_for_facts(&mut session, 10);
     assert_eq!(session.number("SELECT count(*) FROM entity_values_rejected"), 0);
+}
+
+/// Version 0.1.0 said of retention_policies that nothing acts on it yet.
+#[test]
+fn policies_of_an_older_version_count_from_the_update_on() {
+    let _roles = fresh_objects();
+    let cluster = Cluster::builder().preload().start();
+    let database = cluster.create_database("policies");
+    let mut session = install_released(&database, "0.1.0");
+    session.exec(
+        "CREATE TABLE old PARTITION OF entity_values_ts FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2020-01-02 00:00+00');
+         ALTER TABLE old OWNER TO telemetry_owner;
+         INSERT INTO retention_policies (tenant_id, keep) VALUES (0, '1 day')",
+    );
+    let today = session.text("SELECT to_char(now() AT TIME ZONE 'UTC', '\"entity_values_ts_p\"YYYYMMDD')");
+    session.exec(&format!("COMMENT ON TABLE {today} IS NULL"));
+    workers::wait_for_start(&cluster, "policies");
+    let runs = "SELECT runs_total FROM worker_status WHERE task = 'rotate'";
+    let before = session.number(runs);
+    eventually(SOON, "two rotations", || {
+        cluster.reload();
+        match session.number(runs) {
+            now if now >= before + 2 => Ok(()),
+            now => Err(now),
+        }
+    });
+    let attached = "SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass('old')";
+    assert_eq!(session.number(attached), 1);
+    session.exec("ALTER EXTENSION pg_telemetry UPDATE");
+    eventually(SOON, "the old partition is detached", || {
+        cluster.reload();
+        match session.number(attached) {
+            0 => Ok(()),
+            left => Err(left),
+        }
+    });
 }

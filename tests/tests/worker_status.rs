@@ -109,7 +109,7 @@ fn a_failing_task_is_recorded_backs_off_and_stops_no_other() {
     });
     assert_eq!(flush[3..5], ["53100", "no space left on the moon"], "{flush:?}");
     assert!(flush[5].contains("backoff_until"), "{flush:?}");
-    let premade = of_task(&mut session, "keeper", "premake", "errors_total, runs_total > 0");
+    let premade = of_task(&mut session, "keeper", "rotate", "errors_total, runs_total > 0");
     assert_eq!(premade, ["0", "t"]);
     let logged = database.log().lines_with("no space left on the moon");
     assert!(logged.len() <= 3, "the log is flooded: {logged:#?}");
@@ -155,7 +155,7 @@ fn every_expected_worker_and_task_is_a_row() {
         "flusher 1 ",
         "flusher 1 flush",
         "keeper ",
-        "keeper premake",
+        "keeper rotate",
         "janitor vacuum_staging",
     ] {
         let rows = session.column("SELECT concat(worker, ' ', task) FROM worker_status");

@@ -1,0 +1,93 @@
+//! What the next rotation would do, and why. The rotation does what is planned here and nothing else.
+
+use super::bounds::{Micros, Period};
+use super::create::{Parent, free_child, missing_now, now};
+use super::retention::removals;
+use crate::error::Error;
+use crate::installed::Installed;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Create,
+    /// Take it out of facts.
+    Detach,
+    /// End a detachment that was interrupted.
+    Finish,
+    /// Drop what was taken out.
+    Drop,
+    /// Old enough to go, and kept.
+    Keep,
+}
+
+impl Action {
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Create => "create",
+            Action::Detach => "detach",
+            Action::Finish => "finish detaching",
+            Action::Drop => "drop",
+            Action::Keep => "keep",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Planned {
+    pub action: Action,
+    pub parent: Parent,
+    /// None for one that is not there yet.
+    pub oid: Option<pgrx::pg_sys::Oid>,
+    /// Qualified and quoted.
+    pub partition: String,
+    pub period: Period,
+    pub reason: String,
+    /// What has to be run by itself, outside of a transaction.
+    pub statement: Option<String>,
+}
+
+/// In the order in which it is done: rejected before facts, as the flush locks them.
+pub fn plan(installed: &Installed) -> Result<Vec<Planned>, Error> {
+    let mut planned = Vec::new();
+    for parent in [Parent::Rejected, Parent::Facts] {
+        planned.extend(creations(installed, parent)?);
+    }
+    planned.extend(removals(installed)?);
+    Ok(planned)
+}
+
+fn creations(installed: &Installed, parent: Parent) -> Result<Vec<Planned>, Error> {
+    let missing = missing_now(installed, parent)?;
+    let now = now();
+    let ahead = missing
+        .ahead
+        .into_iter()
+        .map(|period| (period, why_ahead(&period, now)));
+    let gaps = missing.gaps.into_iter().map(|period| {
+        (
+            period,
+            "a gap between partitions, where readings are still accepted",
+        )
+    });
+    ahead
+        .chain(gaps)
+        .map(|(period, reason)| {
+            Ok(Planned {
+                action: Action::Create,
+                parent,
+                oid: None,
+                partition: free_child(installed, parent, &period)?,
+                period,
+                reason: reason.to_owned(),
+                statement: None,
+            })
+        })
+        .collect()
+}
+
+fn why_ahead(period: &Period, now: Micros) -> &'static str {
+    if period.contains(now) {
+        "readings of now have no partition"
+    } else {
+        "to be ready ahead, by pg_telemetry.premake"
+    }
+}

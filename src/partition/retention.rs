@@ -1,0 +1,331 @@
+//! Which partitions of facts are to be removed: those in which the time of every tenant is over.
+//!
+//! A partition leaves in two steps, as its detachment has to be a statement of its own: the janitor marks it by a comment,
+//! which says what it held, and detaches it; a later rotation drops what is marked and no longer attached. Killed in between, it goes
+//! on from what it finds.
+
+use pgrx::datum::Interval;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::spi::quote_literal;
+
+use super::bounds::{Micros, Period};
+use super::create::{Parent, now};
+use super::plan::{Action, Planned};
+use super::policy::{Fate, Policies, Policy};
+use crate::error::Error;
+use crate::guc;
+use crate::installed::{Installed, Table};
+use crate::pg::partitions::{EPOCH_2000, to_read};
+use crate::pg::{identity, xact};
+use crate::sql::{argument, read, run, value, write};
+
+/// How long nothing is removed after the partition of the present had to be made late.
+const SETTLE: Micros = 24 * 3600 * 1_000_000;
+
+/// The comment of a partition that is to be dropped once it is detached. What it held stands behind it.
+const RETIRED: &str = "pg_telemetry: retired";
+
+/// The comment of one that is kept.
+const KEPT: &str = "pg_telemetry: detached";
+
+/// The comment of a partition that was made when its time had begun already.
+const MADE_LATE: &str = "pg_telemetry: made late, at";
+
+/// What is to be removed, oldest first, and what stays although it is old.
+pub fn removals(installed: &Installed) -> Result<Vec<Planned>, Error> {
+    let mut planned = interrupted(installed)?;
+    let Some(policies) = policies(installed)? else {
+        return Ok(planned);
+    };
+    for (oid, period) in retired(installed)? {
+        let mut drop = removal(installed, Action::Drop, oid, period)?;
+        match who_keeps(installed, &policies, oid, period.end)? {
+            None => "it was detached, and the time of all its readings is over".clone_into(&mut drop.reason),
+            Some(reason) => {
+                drop.action = Action::Keep;
+                drop.reason = format!("it is detached already, but {reason}");
+            }
+        }
+        planned.push(drop);
+    }
+    let mut doubt = None;
+    for partition in to_read(installed.require_table(Table::Facts)?) {
+        let period = Period {
+            start: since_1970(partition.from),
+            end: since_1970(partition.until),
+        };
+        if policies.fate(period.end) == Fate::Stays {
+            continue;
+        }
+        if doubt.is_none() {
+            doubt = Some(doubts_about_the_clock(installed)?);
+        }
+        let mut detach = removal(installed, Action::Detach, partition.oid, period)?;
+        let kept = match doubt.as_ref().and_then(Option::as_ref) {
+            Some(doubt) => Some(doubt.clone()),
+            None => who_keeps(installed, &policies, partition.oid, period.end)?,
+        };
+        match kept {
+            Some(reason) => (detach.action, detach.reason) = (Action::Keep, reason),
+            None => {
+                "the time of all its readings is over".clone_into(&mut detach.reason);
+                detach.statement = Some(format!(
+                    "ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY",
+                    installed.qualified(Table::Facts),
+                    detach.partition
+                ));
+            }
+        }
+        planned.push(detach);
+    }
+    Ok(planned)
+}
+
+fn since_1970(time: i64) -> Micros {
+    match time {
+        i64::MIN | i64::MAX => time,
+        _ => time.saturating_add(EPOCH_2000),
+    }
+}
+
+fn removal(
+    installed: &Installed,
+    action: Action,
+    oid: pg_sys::Oid,
+    period: Period,
+) -> Result<Planned, Error> {
+    let name: Option<String> = read(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.oid = $1",
+        vec![argument(oid)],
+        value,
+    )?;
+    Ok(Planned {
+        action,
+        parent: Parent::Facts,
+        oid: Some(oid),
+        partition: name.unwrap_or_else(|| installed.qualified(Table::Facts)),
+        period,
+        reason: String::new(),
+        statement: None,
+    })
+}
+
+/// None without the table of policies, and with the SQL objects of a version that said that nothing acts on them yet: a newer
+/// library alone must not begin to remove readings.
+fn policies(installed: &Installed) -> Result<Option<Policies>, Error> {
+    let announced: Option<bool> = read(
+        "SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                        WHERE n.nspname = $1 AND p.proname = 'set_retention')",
+        vec![argument(installed.schema.clone())],
+        value,
+    )?;
+    if announced != Some(true) || installed.table_oid(Table::Retention)?.is_none() {
+        return Ok(None);
+    }
+    // In UTC, so that no change of clocks moves it. Longer than five thousand years is for ever.
+    let text = format!(
+        "SELECT tenant_id, legal_hold, CASE WHEN keep < interval '5000 years' THEN
+                    (extract(epoch FROM (now() AT TIME ZONE 'UTC') - keep) * 1000000)::bigint END
+         FROM {}",
+        installed.qualified(Table::Retention)
+    );
+    let mut all = Vec::new();
+    read(&text, vec![], |rows| {
+        for row in rows {
+            all.push(Policy {
+                tenant_id: row.get(1)?.unwrap_or_default(),
+                legal_hold: row.get(2)?.unwrap_or(true),
+                before: row.get(3)?,
+            });
+        }
+        Ok(())
+    })?;
+    let accepted = guc::accept_past_seconds().saturating_mul(1_000_000);
+    Ok(Some(Policies {
+        all,
+        accepted_since: now().saturating_sub(accepted),
+    }))
+}
+
+/// Why a partition that is old enough stays all the same; None when nobody keeps it.
+fn who_keeps(
+    installed: &Installed,
+    policies: &Policies,
+    oid: pg_sys::Oid,
+    until: Micros,
+) -> Result<Option<String>, Error> {
+    let tenants = match policies.fate(until) {
+        Fate::Stays => return Ok(Some("its time is not over any more".to_owned())),
+        Fate::GoesWithout(tenants) if tenants.is_empty() => return Ok(None),
+        Fate::GoesWithout(tenants) => tenants,
+    };
+    let partition = removal(installed, Action::Keep, oid, Period { start: 0, end: 0 })?.partition;
+    let found: Option<i64> = crate::sql::read_once(
+        &format!(
+            "SELECT t FROM unnest($1) AS t WHERE EXISTS (SELECT FROM ONLY {partition} AS f WHERE f.tenant_id = t) LIMIT 1"
+        ),
+        vec![argument(tenants)],
+        value,
+    )?;
+    Ok(found.map(|tenant| format!("tenant {tenant} keeps it: by a longer time or a legal hold")))
+}
+
+/// Partitions are made ahead. When the one of the present had to be made late, either nobody made any for a while, or the clock
+/// has jumped; for a day nothing is removed, so that somebody can look.
+fn doubts_about_the_clock(installed: &Installed) -> Result<Option<String>, Error> {
+    let now_2000 = now() - EPOCH_2000;
+    let current = to_read(installed.require_table(Table::Facts)?)
+        .into_iter()
+        .find(|partition| partition.from <= now_2000 && now_2000 < partition.until);
+    let Some(current) = current else {
+        return Ok(Some("there is no partition for readings of now".to_owned()));
+    };
+    let text = "SELECT (extract(epoch FROM substring(obj_description($1, 'pg_class') FROM $2)::timestamptz) * 1000000)::bigint";
+    let pattern = format!("^{MADE_LATE} ([-0-9]+ [0-9:.]+\\+00)$");
+    let made_late: Option<i64> = read(text, vec![argument(current.oid), argument(pattern)], value)?;
+    let settled = made_late.is_none_or(|made| now().saturating_sub(made) >= SETTLE);
+    Ok((!settled).then(|| {
+        "the partition of the present was made late: rotation stood still, or the clock has jumped; \
+         nothing is removed for a day after that"
+            .to_owned()
+    }))
+}
+
+/// Notes that a partition was made when its time had begun already.
+pub fn note_made_late(child: &str, at: Micros) -> Result<(), Error> {
+    let moment = Period { start: at, end: at };
+    let Some((at, _)) = moment.literals() else {
+        return Ok(());
+    };
+    run(&format!(
+        "COMMENT ON TABLE {child} IS {}",
+        quote_literal(format!("{MADE_LATE} {at}"))
+    ))
+}
+
+/// Detachments that were interrupted: until they are ended, readings of the partition are out of sight.
+fn interrupted(installed: &Installed) -> Result<Vec<Planned>, Error> {
+    let parent = installed.require_table(Table::Facts)?;
+    let mut found = Vec::new();
+    read(
+        "SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 AND inhdetachpending",
+        vec![argument(parent)],
+        |rows| {
+            for row in rows {
+                found.extend(row.get::<pg_sys::Oid>(1)?);
+            }
+            Ok(())
+        },
+    )?;
+    found
+        .into_iter()
+        .map(|oid| {
+            let open = Period {
+                start: Micros::MIN,
+                end: Micros::MAX,
+            };
+            let mut finish = removal(installed, Action::Finish, oid, open)?;
+            "its detachment was interrupted".clone_into(&mut finish.reason);
+            finish.statement = Some(format!(
+                "ALTER TABLE {} DETACH PARTITION {} FINALIZE",
+                installed.qualified(Table::Facts),
+                finish.partition
+            ));
+            Ok(finish)
+        })
+        .collect()
+}
+
+/// Tables of ours that are marked and attached to nothing.
+fn retired(installed: &Installed) -> Result<Vec<(pg_sys::Oid, Period)>, Error> {
+    let mut found = Vec::new();
+    read(
+        "SELECT c.oid, (extract(epoch FROM held[1]::timestamptz) * 1000000)::bigint,
+                (extract(epoch FROM held[2]::timestamptz) * 1000000)::bigint
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+              LATERAL regexp_match(obj_description(c.oid, 'pg_class'), $2) AS held
+         WHERE n.nspname = $1 AND c.relkind = 'r' AND pg_get_userbyid(c.relowner) = $3
+           AND c.relname LIKE 'entity\\_values\\_ts\\_p%' AND held IS NOT NULL
+           AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
+         ORDER BY 2",
+        vec![
+            argument(installed.schema.clone()),
+            argument(format!(
+                "^{RETIRED}, held ([-0-9]+ [0-9:.]+\\+00) to ([-0-9]+ [0-9:.]+\\+00)$"
+            )),
+            argument(identity::OWNER),
+        ],
+        |rows| {
+            for row in rows {
+                if let (Some(oid), Some(start), Some(end)) = (row.get(1)?, row.get(2)?, row.get(3)?) {
+                    found.push((oid, Period { start, end }));
+                }
+            }
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// Marks a partition that is about to be detached, so that whoever finds it later knows what to do with it.
+pub fn mark(planned: &Planned) -> Result<(), Error> {
+    let Some((start, end)) = planned.period.literals() else {
+        return Err(Error::NoPeriod(planned.period.start));
+    };
+    let mark = if guc::retention_keeps_tables() {
+        KEPT
+    } else {
+        RETIRED
+    };
+    run(&format!(
+        "COMMENT ON TABLE {} IS {}",
+        planned.partition,
+        quote_literal(format!("{mark}, held {start} to {end}"))
+    ))
+}
+
+/// Drops what is detached. Looked at once more: policies may have changed since.
+pub fn drop_retired(installed: &Installed, planned: &Planned) -> Result<bool, Error> {
+    let still = removals(installed)?
+        .into_iter()
+        .any(|now| now.action == Action::Drop && now.oid == planned.oid);
+    if still {
+        run(&format!("DROP TABLE {}", planned.partition))?;
+    }
+    Ok(still)
+}
+
+#[pg_extern]
+fn set_retention(keep: Option<Interval>, tenant_id: Option<i64>) -> Result<(), ErrorReport> {
+    Ok(identity::as_owner(|| {
+        xact::check_writable()?;
+        let installed = Installed::require()?;
+        let tenant_id = tenant_id.unwrap_or(0);
+        if tenant_id < 0 {
+            return Err(Error::OutOfRange {
+                argument: "tenant_id",
+                value: tenant_id,
+                allowed: "1 and above; 0 or NULL: all tenants without a time of their own",
+            });
+        }
+        if keep.is_some_and(|keep| keep.as_micros() <= 0) {
+            return Err(Error::InvalidText {
+                argument: "keep",
+                fault: "it must be longer than nothing; NULL keeps for ever".to_owned(),
+            });
+        }
+        installed.require_table(Table::Retention)?;
+        write(
+            &format!(
+                "INSERT INTO {} AS known (tenant_id, keep) VALUES ($1, $2)
+                 ON CONFLICT (tenant_id) DO UPDATE SET keep = excluded.keep, updated_at = now()",
+                installed.qualified(Table::Retention)
+            ),
+            vec![argument(tenant_id), argument(keep)],
+            |_| Ok(()),
+        )
+    })?)
+}

@@ -1,0 +1,131 @@
+//! Doing what is planned, each action on its own: what fails leaves the others alone and says who was in the way.
+
+use super::create::create_if_missing;
+use super::holders::holders;
+use super::plan::{Action, Planned, plan};
+use super::retention::{drop_retired, mark, removals};
+use crate::error::Error;
+use crate::guc;
+use crate::installed::Installed;
+use crate::pg::xact::{self, Failure};
+use crate::pg::{process, settings};
+use crate::worker::maintenance::ask_janitor;
+use crate::worker::task::RETIRE;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// Somebody else did it meanwhile.
+    Needless,
+    /// It has to be a statement of its own.
+    Left,
+    Failed,
+}
+
+impl Outcome {
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Needless => "needless",
+            Outcome::Left => "left",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Done {
+    pub action: Action,
+    pub partition: String,
+    pub outcome: Outcome,
+    pub detail: Option<String>,
+}
+
+/// All that is planned now.
+pub fn rotate(installed: &Installed) -> Result<Vec<Done>, Error> {
+    plan(installed)?
+        .iter()
+        .filter(|planned| planned.action != Action::Keep)
+        .map(|planned| match &planned.statement {
+            Some(statement) => leave(installed, planned, statement),
+            None => carry_out(installed, planned),
+        })
+        .collect()
+}
+
+/// A detachment that locks nobody out cannot be part of a transaction: the janitor does it, or a person.
+fn leave(installed: &Installed, planned: &Planned, statement: &str) -> Result<Done, Error> {
+    let mut done = Done {
+        action: planned.action,
+        partition: planned.partition.clone(),
+        outcome: Outcome::Left,
+        detail: Some("left to the janitor".to_owned()),
+    };
+    let asked = planned
+        .oid
+        .is_some_and(|oid| ask_janitor(process::my_database(), RETIRE, oid.to_u32()));
+    if !asked {
+        if planned.action == Action::Detach {
+            done = carry_out(installed, planned)?;
+        }
+        if done.outcome != Outcome::Failed {
+            done.outcome = Outcome::Left;
+            done.detail = Some(format!("run this by itself: {statement}"));
+        }
+    }
+    Ok(done)
+}
+
+/// Removals only, for the keeper, which makes partitions on its own; what failed, if anything did.
+pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
+    let mut failed = None;
+    for planned in removals(installed)? {
+        match (&planned.statement, planned.action) {
+            (Some(statement), _) => drop(leave(installed, &planned, statement)?),
+            (None, Action::Drop) => {
+                let done = carry_out(installed, &planned)?;
+                if done.outcome == Outcome::Failed {
+                    failed = failed.or(done.detail.map(|detail| format!("{}: {detail}", done.partition)));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(failed)
+}
+
+fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
+    let tried = settings::undone_after(|| {
+        settings::set_lock_timeout(guc::lock_timeout());
+        Ok(xact::subtransaction(|| {
+            xact::with_snapshot(|| match planned.action {
+                Action::Create => create_if_missing(installed, planned.parent, &planned.period),
+                Action::Detach => mark(planned).map(|()| true),
+                _ => drop_retired(installed, planned),
+            })
+        }))
+    })?;
+    let (outcome, detail) = match tried {
+        Ok(true) => (Outcome::Done, planned.reason.clone()),
+        Ok(false) => (Outcome::Needless, "somebody else did it meanwhile".to_owned()),
+        Err(failure) => (Outcome::Failed, explained(installed, planned, &failure)?),
+    };
+    Ok(Done {
+        action: planned.action,
+        partition: planned.partition.clone(),
+        outcome,
+        detail: Some(detail),
+    })
+}
+
+fn explained(installed: &Installed, planned: &Planned, failure: &Failure) -> Result<String, Error> {
+    let mut text = format!("{} ({})", failure.message, failure.sqlstate);
+    if failure.sqlstate == "55P03" {
+        let parent = installed.require_table(planned.parent.table())?;
+        let pids: Vec<String> = holders(parent)?.iter().map(|holder| holder.to_string()).collect();
+        if !pids.is_empty() {
+            text.push_str(&format!("; locks are held by {}", pids.join(", ")));
+        }
+    }
+    Ok(text)
+}

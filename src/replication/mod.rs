@@ -1,0 +1,15 @@
+//! How fresh is this node, and may it answer? The heartbeat that the primary writes, and what every node makes of it.
+
+mod classes;
+mod freshness;
+pub mod heartbeat;
+mod lag;
+mod peers;
+mod publications;
+mod ring;
+mod routing;
+mod slot_verdict;
+mod slots;
+mod token;
+mod tokens;
+mod verdict;

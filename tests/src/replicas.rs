@@ -1,0 +1,81 @@
+//! A primary with a standby at the end of a wire, and what they say about their freshness.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Cluster, Database, Proxy, Session, eventually};
+
+/// A verdict changes within two heartbeats; the rest is for a busy machine.
+pub const TWO_BEATS: Duration = Duration::from_millis(2000 + 1500);
+
+/// A standby that has just started may first have to catch up.
+pub const STARTED: Duration = Duration::from_secs(20);
+
+pub struct Pair {
+    pub primary: Arc<Cluster>,
+    pub database: Database,
+    pub session: Session,
+    pub wire: Proxy,
+    pub standby: Arc<Cluster>,
+    pub replica: Session,
+}
+
+/// A primary and a standby that streams from it over a wire, fresh.
+pub fn pair() -> Pair {
+    let primary = Cluster::builder()
+        .preload()
+        .set("cluster_name", "north")
+        .set("wal_keep_size", "128MB")
+        .start();
+    let database = primary.create_database("fleet");
+    let session = database.install();
+    let wire = Proxy::to(&primary);
+    let standby = primary.standby();
+    standby.stream_from(wire.dir());
+    let mut replica = standby.connect("fleet");
+    becomes_within(STARTED, &mut replica, "fresh");
+    Pair {
+        primary,
+        database,
+        session,
+        wire,
+        standby,
+        replica,
+    }
+}
+
+#[track_caller]
+pub fn becomes(session: &mut Session, verdict: &str) -> Vec<String> {
+    becomes_within(TWO_BEATS, session, verdict)
+}
+
+#[track_caller]
+pub fn becomes_within(time: Duration, session: &mut Session, verdict: &str) -> Vec<String> {
+    eventually(time, &format!("the verdict {verdict}"), || {
+        let row = session
+            .rows(
+                "SELECT verdict, role, lag_seconds, lag_seconds_low, receiver_state, replay_paused, detail, timeline,
+                        clock_skew_seconds, bytes_behind FROM telemetry.freshness()",
+            )
+            .swap_remove(0);
+        if row[0] == verdict { Ok(row) } else { Err(row) }
+    })
+}
+
+#[track_caller]
+pub fn lag(session: &mut Session) -> f64 {
+    session
+        .text("SELECT lag_seconds FROM telemetry.freshness()")
+        .parse()
+        .expect("a number")
+}
+
+#[track_caller]
+pub fn becomes_not(session: &mut Session, verdict: &str) -> Vec<String> {
+    eventually(TWO_BEATS, &format!("another verdict than {verdict}"), || {
+        let row = session
+            .rows("SELECT verdict, detail FROM telemetry.freshness()")
+            .swap_remove(0);
+        if row[0] == verdict { Err(row) } else { Ok(row) }
+    })
+}
