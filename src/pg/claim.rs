@@ -242,8 +242,8 @@ impl Claim<'_> {
                 Page::new(pg_sys::BufferGetPage(buffer))
             };
             let taken_by = self.taken.deleter(block, page);
-            let known = taken_by
-                .is_some_and(|deleter| self.plan.make_for_taken(&mut self.verdicts, page, deleter));
+            let known =
+                taken_by.is_some_and(|deleter| self.plan.make_for_taken(&mut self.verdicts, page, deleter));
             if !known {
                 self.plan
                     .make(&mut self.verdicts, self.batch, (buffer, page, block));

@@ -50,7 +50,18 @@ mod tests {
 
     #[test]
     fn each_id_is_said_once() {
-        let wanted = [0, 1, 63, 64, 200, DENSE as i32 - 1, DENSE as i32, i32::MAX, -1, i32::MIN];
+        let wanted = [
+            0,
+            1,
+            63,
+            64,
+            200,
+            DENSE as i32 - 1,
+            DENSE as i32,
+            i32::MAX,
+            -1,
+            i32::MIN,
+        ];
         let mut ids = Ids::default();
         for id in wanted.iter().rev().chain(&wanted) {
             ids.add(*id);

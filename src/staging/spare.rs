@@ -81,6 +81,8 @@ mod tests {
         assert_eq!(take().words.capacity(), 0);
         keep(done(10, 1000));
         assert_eq!(take().words.capacity(), 0);
-        assert!(is_worth_keeping(0, 1000, 0) && !is_worth_keeping(61, 1000, 0) && is_worth_keeping(62, 1000, 0));
+        assert!(
+            is_worth_keeping(0, 1000, 0) && !is_worth_keeping(61, 1000, 0) && is_worth_keeping(62, 1000, 0)
+        );
     }
 }

@@ -377,7 +377,11 @@ fn what_happens_to_a_page_after_all_of_it_was_taken_is_seen() {
         assert_eq!(flush(&mut session), 10);
         session.exec("ROLLBACK TO before");
         stage(&mut session, door, id, 31, 31);
-        assert_eq!(flush(&mut session), 11, "a part of a transaction was undone, {door}");
+        assert_eq!(
+            flush(&mut session),
+            11,
+            "a part of a transaction was undone, {door}"
+        );
         session.exec("COMMIT");
 
         session.exec(&format!("TRUNCATE {door}"));
@@ -385,7 +389,11 @@ fn what_happens_to_a_page_after_all_of_it_was_taken_is_seen() {
         assert_eq!(flush(&mut session), 10, "{door} has another file");
         session.exec(&format!("VACUUM {door}"));
         stage(&mut session, door, id, 42, 51);
-        assert_eq!(flush(&mut session), 10, "{door} was vacuumed and filled as before");
+        assert_eq!(
+            flush(&mut session),
+            10,
+            "{door} was vacuumed and filled as before"
+        );
     }
     assert_eq!(facts(&mut session).0, 2 * 51);
 }
