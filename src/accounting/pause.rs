@@ -86,12 +86,16 @@ pub fn holds(installed: &Installed) -> Result<Option<String>, Error> {
     if let Some(text) = known {
         return Ok(text);
     }
-    let text = in_force(installed)?.map(|paused| paused.text);
-    REMEMBERED_ANSWER.set(Some(Remembered {
-        pauses,
-        at: Instant::now(),
-        text: text.clone(),
-    }));
+    // Not with a snapshot from before the number was read, which may miss what the number tells of.
+    let text = xact::with_snapshot(|| in_force(installed))?.map(|paused| paused.text);
+    // What this transaction has changed itself may be undone.
+    if !xact::has_id() {
+        REMEMBERED_ANSWER.set(Some(Remembered {
+            pauses,
+            at: Instant::now(),
+            text: text.clone(),
+        }));
+    }
     Ok(text)
 }
 

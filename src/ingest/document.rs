@@ -81,6 +81,7 @@ pub fn items<'a>(root: Container<'a>) -> Result<Vec<Item<'a>>, Fault> {
 }
 
 fn batch_item<'a>(place: Place, element: Value<'a>, total: &mut usize) -> Result<Item<'a>, Fault> {
+    pgrx::check_for_interrupts!();
     let whole_element = || format!("batch[{}]", place.0.unwrap_or_default());
     let object = match element {
         Value::Nested(object) if object.shape() == Shape::Object => object,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::document::{Entity, Item, Place, json, type_when_new};
+use super::document::{Entity, Item, MOST_BYTES, Place, json, type_when_new};
 use super::fault::Fault;
 use super::ledger;
 use super::names::{Known, Names, Use, with_names};
@@ -20,6 +20,10 @@ use crate::staging::batch::{Batch, NO_LEAF};
 use crate::staging::compose::{NewReading, NewValue, compose};
 use crate::staging::json_text::MOST_LEVELS;
 use crate::staging::store::COLUMNS;
+
+/// Most bytes of text that one call stages. Far more than its document can hold, but for numbers: 1e131071 takes a few bytes as
+/// jsonb and 131,072 as text, and a document full of them would fill the memory of the server.
+const MOST_TEXT: usize = 4 * MOST_BYTES;
 
 /// What one call wants to be staged.
 pub struct Call<'a> {
@@ -75,6 +79,7 @@ fn rows(call: &Call, entities: &HashMap<&str, i64>, names: &Names) -> Result<Bat
     let most_bytes = guc::max_value_size();
     let mut batch = Batch::unrouted(usize::MAX, usize::MAX);
     let mut tuple = Vec::new();
+    let mut bytes_of_text = 0;
     for item in &call.items {
         let entity_id = match item.entity {
             Entity::Id(id) => id,
@@ -84,6 +89,7 @@ fn rows(call: &Call, entities: &HashMap<&str, i64>, names: &Names) -> Result<Bat
                 .ok_or_else(|| Error::NotRegistered(external_id.to_owned()))?,
         };
         for (name, value) in &item.readings {
+            pgrx::check_for_interrupts!();
             let (Some(known), Some(json)) = (names.get(*name), json(value)) else {
                 return Err(Error::NotRegistered((*name).to_owned()));
             };
@@ -95,18 +101,21 @@ fn rows(call: &Call, entities: &HashMap<&str, i64>, names: &Names) -> Result<Bat
                 Typed::Whole(value) => NewValue::Whole(*value),
                 Typed::Text(text) => NewValue::Text(text),
                 Typed::Nested => {
-                    nested = nested_text(item.place, name, value)?;
+                    nested = nested_text(item.place, name, value, most_bytes)?;
                     NewValue::Text(&nested)
                 }
             };
-            if let NewValue::Text(text) = value
-                && text.len() > most_bytes
-            {
-                return Err(Fault::TooLong {
-                    at: item.place.of("readings"),
-                    name: (*name).to_owned(),
-                    bytes: text.len(),
-                    most: most_bytes,
+            if let NewValue::Text(text) = value {
+                bytes_of_text += text.len();
+                if text.len() > most_bytes {
+                    return Err(too_long(item.place, name, text.len(), most_bytes).into());
+                }
+            }
+            if bytes_of_text > MOST_TEXT {
+                return Err(Fault::TooMuch {
+                    what: "bytes of text",
+                    count: bytes_of_text,
+                    most: MOST_TEXT,
                 }
                 .into());
             }
@@ -135,7 +144,16 @@ fn value_fault(place: Place, name: &str, known: &Known, found: Mismatch, json: &
     }
 }
 
-fn nested_text(place: Place, name: &str, value: &Value) -> Result<String, Fault> {
+fn too_long(place: Place, name: &str, bytes: usize, most: usize) -> Fault {
+    Fault::TooLong {
+        at: place.of("readings"),
+        name: name.to_owned(),
+        bytes,
+        most,
+    }
+}
+
+fn nested_text(place: Place, name: &str, value: &Value, most_bytes: usize) -> Result<String, Fault> {
     let Value::Nested(container) = value else {
         return Ok(String::new());
     };
@@ -145,6 +163,10 @@ fn nested_text(place: Place, name: &str, value: &Value) -> Result<String, Fault>
             name: name.to_owned(),
             most: MOST_LEVELS,
         });
+    }
+    let digits = container.digits(most_bytes);
+    if digits > most_bytes {
+        return Err(too_long(place, name, digits, most_bytes));
     }
     Ok(container.text())
 }

@@ -160,6 +160,24 @@ impl<'a> Container<'a> {
         children
     }
 
+    /// Bytes of its numbers as text, counted no further than beyond `most`. In the document few bytes may stand for up to
+    /// 147,000 digits, and the server does not stop halfway when it writes them down.
+    pub fn digits(&self, most: usize) -> usize {
+        let mut open = vec![*self];
+        let mut digits = 0;
+        while let Some(container) = open.pop() {
+            container.walk(|_, value| match value {
+                Value::Number(number) if digits <= most => {
+                    pgrx::check_for_interrupts!();
+                    digits += number.text().len();
+                }
+                Value::Nested(child) => open.push(child),
+                _ => {}
+            });
+        }
+        digits
+    }
+
     /// The text that the server shows for it.
     pub fn text(&self) -> String {
         // SAFETY: a container of that length; the server's string is in its encoding, UTF-8, and freed after it was copied.

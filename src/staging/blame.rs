@@ -16,13 +16,16 @@ pub fn blame(sqlstate: &str) -> Blame {
     match sqlstate {
         // query_canceled; serialization_failure: the transaction cannot commit any more
         "57014" | "40001" => return Blame::Caller,
+        // internal_error: what C functions of extensions raise about a value that they cannot take, as well as what is really
+        // broken. One such row must not keep all others of its partition waiting.
+        "XX000" => return Blame::Code,
         _ => {}
     }
     match sqlstate.get(..2).unwrap_or_default() {
         // read only, already failed, …
         "25" => Blame::Caller,
         // connection (of a foreign table), transaction rollback, resources, object state, operator, system, snapshot,
-        // configuration, foreign data, internal
+        // configuration, foreign data, corruption
         "08" | "40" | "53" | "55" | "57" | "58" | "72" | "F0" | "HV" | "XX" => Blame::Circumstances,
         // feature not supported, grants, roles, cursors and statements by name, dependent objects, authorization, catalogs and
         // schemas, syntax or access rule
@@ -46,11 +49,14 @@ mod tests {
                     "54000", "UE001", "2F000", "38000", "",
                 ][..],
             ),
-            (Blame::Code, &["42501", "42883", "42P01", "0A000", "3F000"]),
+            (
+                Blame::Code,
+                &["42501", "42883", "42P01", "0A000", "3F000", "XX000"],
+            ),
             (
                 Blame::Circumstances,
                 &[
-                    "53100", "53200", "55P03", "40P01", "57P01", "58030", "XX000", "XX001", "08006", "HV00N",
+                    "53100", "53200", "55P03", "40P01", "57P01", "58030", "XX001", "08006", "HV00N",
                 ],
             ),
             (Blame::Caller, &["57014", "40001", "25006", "25P02"]),

@@ -7,7 +7,8 @@ use std::cell::Cell;
 
 use crate::error::Error;
 use crate::installed::{Installed, Table};
-use crate::pg::{partitions, process, relation, xact};
+use crate::pg::transaction_end::{End, listen};
+use crate::pg::{partitions, process, relation};
 use crate::shmem;
 
 /// How exact the time is: it is noted again when it is older than this.
@@ -18,6 +19,9 @@ thread_local! {
     static NOTHING_WAITED: Cell<i64> = const { Cell::new(NEVER) };
     /// What this process has seen itself.
     static SEEN: Cell<i64> = const { Cell::new(NEVER) };
+    /// What is true if this transaction commits as it is: the database, and when nothing waited.
+    static PENDING: Cell<Option<(u32, i64)>> = const { Cell::new(None) };
+    static LISTENING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Before every time that counts here.
@@ -42,16 +46,25 @@ pub fn forget() {
     NOTHING_WAITED.set(NEVER);
 }
 
-/// Nothing waits any more, once this transaction has committed.
+/// Nothing waits any more, once this transaction has committed. A part of it that is undone may have been the flush, whose
+/// rows wait again.
 pub fn nothing_waits(now: i64) {
     if now.abs_diff(SEEN.get()) < EXACT {
         return;
     }
-    let database = process::my_database();
-    xact::after_commit(move || {
-        SEEN.set(now);
-        note(database, now);
-    });
+    if !LISTENING.replace(true) {
+        listen(on_end);
+    }
+    PENDING.set(Some((process::my_database(), now)));
+}
+
+fn on_end(end: End) {
+    if let Some((database, time)) = PENDING.take()
+        && end == End::Committed
+    {
+        SEEN.set(time);
+        note(database, time);
+    }
 }
 
 fn known() -> i64 {

@@ -63,6 +63,12 @@ fn kinds() -> Vec<(Kind, String)> {
             "BEGIN RAISE 'x' USING ERRCODE = 'UE002';
              EXCEPTION WHEN others THEN PERFORM 1 / 0; END",
         ),
+        raise(
+            "an internal error",
+            "XX000",
+            "no geometry",
+            "RAISE 'no geometry' USING ERRCODE = 'XX000'",
+        ),
     ];
     kinds[2].0.says = "does not exist";
     kinds[2].0.sqlstate = "3F000";
@@ -460,4 +466,27 @@ fn rows_do_not_grow_too_old_while_facts_cannot_be_written() {
             other => Err(other),
         }
     });
+}
+
+#[test]
+fn a_flush_that_a_savepoint_undid_does_not_make_rows_too_old() {
+    let cluster = Cluster::builder()
+        .preload()
+        .set("pg_telemetry.background_workers", "off")
+        .set("pg_telemetry.accept_past", "60s")
+        .start();
+    let database = cluster.create_database("undone");
+    let mut session = database.install();
+    let id = attribute(&mut session, "temperature", "number");
+    // Nothing waits now, and the board knows it.
+    stage(&mut session, "entity_values_ingest", id, 1, 1);
+    assert_eq!(session.number("SELECT stage_flush()"), 1);
+    session.exec(&format!(
+        "INSERT INTO entity_values_ingest (tenant_id, entity_id, ingested_at, attribute_id, value_num)
+         VALUES (1, 2, now() - interval '57 s', {id}, 1)"
+    ));
+    std::thread::sleep(Duration::from_secs(4));
+    session.exec("BEGIN; SAVEPOINT trial; SELECT stage_flush(); ROLLBACK TO trial; COMMIT");
+    assert_eq!(session.number("SELECT stage_flush()"), 1);
+    assert!(rejected(&mut session).is_empty());
 }

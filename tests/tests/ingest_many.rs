@@ -216,3 +216,36 @@ fn entities_that_several_batches_bring_at_once_do_not_deadlock() {
     assert_eq!(session.number("SELECT count(*) FROM entities"), 500);
     assert_eq!(session.number("SELECT stage_flush()"), 1000);
 }
+
+#[test]
+fn numbers_with_more_digits_than_memory_are_refused_and_can_be_cancelled() {
+    let Ready { mut session, .. } = ready();
+    session.exec(
+        r#"SELECT register_attribute(1, 'state', 'json');
+        CREATE TEMP TABLE documents AS
+        SELECT ('[' || string_agg('{"entity_id": 1, "readings": {"state": 1e131071}}', ',') || ']')::jsonb AS batch
+        FROM generate_series(1, 3000)"#,
+    );
+    let call = "SELECT ingest_many(1, batch) FROM documents";
+    let failure = session.fails_with("54000", call);
+    assert!(failure.message.starts_with("bytes of text: 26"), "{failure}");
+    // The same within one value: some 60 kB that stand for 900 MB.
+    session.exec(
+        r#"CREATE TEMP TABLE deep AS
+        SELECT jsonb_build_object('state', jsonb_agg('{"n": 1e131071}'::jsonb)) AS readings FROM generate_series(1, 7000)"#,
+    );
+    let nested = "SELECT ingest(1, 1, readings) FROM deep";
+    let failure = session.fails_with("54000", nested);
+    assert!(
+        failure.message.contains(" 672"),
+        "stopped beyond 64 MB: {failure}"
+    );
+    session.exec("SET statement_timeout = '20ms'");
+    session.fails_with("57014", call);
+    session.fails_with("57014", nested);
+    session.exec("RESET statement_timeout");
+    assert_eq!(
+        session.number("SELECT count(*) FROM entity_values_ingest_durable"),
+        0
+    );
+}

@@ -100,3 +100,19 @@ fn a_reason_is_short_and_plain_and_the_caller_may_write() {
     session.fails_with("25006", "SELECT pause()");
     session.fails_with("25006", "SELECT resume()");
 }
+
+#[test]
+fn what_was_rolled_back_is_not_remembered() {
+    let Ready {
+        mut session,
+        temperature,
+        ..
+    } = ready();
+    session.exec("SELECT pause()");
+    stage(&mut session, "entity_values_ingest", temperature, 1, 10);
+    session.exec("BEGIN; SELECT resume(); SELECT stage_flush(); ROLLBACK");
+    assert_eq!(session.number("SELECT stage_flush()"), 0);
+    session.exec("SELECT resume()");
+    session.exec("BEGIN; SELECT pause(); SELECT stage_flush(); ROLLBACK");
+    assert_eq!(session.number("SELECT stage_flush()"), 10);
+}
