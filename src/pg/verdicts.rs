@@ -114,7 +114,12 @@ impl Verdicts {
     /// Of a row that has a deleter.
     #[inline]
     pub fn deleter(&mut self, header: Header) -> Deleter {
-        let xmax = header.xmax();
+        self.transaction(header.xmax())
+    }
+
+    /// Of what a transaction deleted.
+    #[inline]
+    pub fn transaction(&mut self, xmax: TransactionId) -> Deleter {
         if let Some(known) = self.deleters.get(xmax) {
             return known;
         }

@@ -289,6 +289,8 @@ impl Service {
                     entry.again(now);
                 } else if report.waiting.is_some() {
                     entry.rest(now, start.elapsed());
+                } else if report.moved {
+                    entry.hurry(now, every, start.elapsed());
                 }
                 match &report.hindrance {
                     Some(hindrance) => self.record_hindrance(index, start.elapsed(), &report, hindrance),
