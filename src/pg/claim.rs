@@ -18,7 +18,6 @@ use super::layout;
 use super::page_plan::{self, Found, Plan, Rooms, Work};
 use super::relation::Relation;
 use super::settings;
-use super::taken_pages::TakenPages;
 use super::verdicts::Verdicts;
 use crate::staging::batch::Batch;
 
@@ -153,7 +152,6 @@ impl Staging {
             plan: Plan::default(),
             reclaimed: None,
             announced: None,
-            taken: TakenPages::of(self.relation.as_ptr()),
         };
         let mut stopped = 0;
         for block in self.blocks_in_order() {
@@ -165,7 +163,6 @@ impl Staging {
             claim.visit(block);
         }
         self.stop_at(stopped);
-        claim.taken.keep(self.relation.oid());
         if let Some((first, last)) = claim.reclaimed {
             // SAFETY: open; makes the room of these pages known to searches.
             unsafe { pg_sys::FreeSpaceMapVacuumRange(self.relation.as_ptr(), first, last + 1) }
@@ -203,7 +200,6 @@ struct Claim<'a> {
     reclaimed: Option<(u32, u32)>,
     /// Up to which deleter standbys know that its rows go.
     announced: Option<TransactionId>,
-    taken: TakenPages,
 }
 
 impl Claim<'_> {
@@ -241,13 +237,8 @@ impl Claim<'_> {
                 pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
                 Page::new(pg_sys::BufferGetPage(buffer))
             };
-            let taken_by = self.taken.deleter(block, page);
-            let known =
-                taken_by.is_some_and(|deleter| self.plan.make_for_taken(&mut self.verdicts, page, deleter));
-            if !known {
-                self.plan
-                    .make(&mut self.verdicts, self.batch, (buffer, page, block));
-            }
+            self.plan
+                .make(&mut self.verdicts, self.batch, (buffer, page, block));
             if self.plan.finds() > 0 && self.deleter.is_none() {
                 // Getting a transaction id may take a while; not while others wait for the page.
                 // SAFETY: locked just now.
@@ -306,10 +297,6 @@ impl Claim<'_> {
             }
             pg_sys::MarkBufferDirty(buffer);
             pg_sys::CritSectionCount -= 1;
-        }
-        let took_all = !self.plan.take.is_empty() && self.plan.take.len() == usize::from(page.items());
-        if let Some(mark) = self.deleter.filter(|_| took_all) {
-            self.taken.add(block, page, mark.xid);
         }
         self.count_deleted();
         reclaim.then(|| self.count_cleared(page))

@@ -144,19 +144,6 @@ pub unsafe fn activity(number: i32) -> *const pg_sys::PgBackendStatus {
     unsafe { &raw const (*entry).backendStatus }
 }
 
-/// The file of an open relation.
-///
-/// # Safety
-/// The relation must be open.
-pub unsafe fn file_number(relation: pg_sys::Relation) -> u32 {
-    #[cfg(feature = "pg15")]
-    // SAFETY: promised by the caller.
-    return unsafe { (*relation).rd_node.relNode.to_u32() };
-    #[cfg(not(feature = "pg15"))]
-    // SAFETY: promised by the caller.
-    return u32::from(unsafe { (*relation).rd_locator.relNumber });
-}
-
 /// What B-tree's record for a page that is used again says.
 ///
 /// # Safety

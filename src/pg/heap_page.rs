@@ -45,13 +45,6 @@ impl Item {
     }
 }
 
-/// Between which offsets a page has free space.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Ends {
-    lower: u16,
-    upper: u16,
-}
-
 /// Whoever makes one must hold the content lock of the buffer, exclusively for what changes the page.
 #[derive(Clone, Copy)]
 pub struct Page {
@@ -123,19 +116,6 @@ impl Page {
         // SAFETY: compares two numbers.
         if known == TransactionId::INVALID || unsafe { pg_sys::TransactionIdPrecedes(xid, known) } {
             self.header().pd_prune_xid = xid;
-        }
-    }
-
-    /// From which transaction on a look for dead rows is worth while.
-    pub fn prunable(self) -> TransactionId {
-        self.header().pd_prune_xid
-    }
-
-    pub fn ends(self) -> Ends {
-        let header = self.header();
-        Ends {
-            lower: header.pd_lower,
-            upper: header.pd_upper,
         }
     }
 

@@ -40,7 +40,6 @@ pub mod signals;
 pub mod slots;
 pub mod sqlstate;
 pub mod tail;
-mod taken_pages;
 pub mod text_value;
 pub mod timeout;
 pub mod toplevel;

@@ -49,23 +49,6 @@ impl Plan {
         }
     }
 
-    /// The same for a page on which every row has this deleter; false where they have to be looked at one by one.
-    pub fn make_for_taken(&mut self, verdicts: &mut Verdicts, page: Page, deleter: TransactionId) -> bool {
-        self.clear();
-        match verdicts.transaction(deleter) {
-            Deleter::Gone => {
-                self.dead.extend(1..=page.items());
-                self.newest = Some(deleter);
-            }
-            Deleter::Busy => {
-                self.leftover = true;
-                self.kept = true;
-            }
-            Deleter::Undone => return false,
-        }
-        true
-    }
-
     /// Rows to be taken.
     pub fn finds(&self) -> usize {
         self.take.len() + self.single.len()

@@ -114,12 +114,7 @@ impl Verdicts {
     /// Of a row that has a deleter.
     #[inline]
     pub fn deleter(&mut self, header: Header) -> Deleter {
-        self.transaction(header.xmax())
-    }
-
-    /// Of what a transaction deleted.
-    #[inline]
-    pub fn transaction(&mut self, xmax: TransactionId) -> Deleter {
+        let xmax = header.xmax();
         if let Some(known) = self.deleters.get(xmax) {
             return known;
         }
