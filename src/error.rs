@@ -68,6 +68,8 @@ pub enum Error {
     ReadOnly,
     #[error("time {0} cannot be put into a partition")]
     NoPeriod(i64),
+    #[error("publication {name} exists with other content")]
+    PublicationDiffers { name: String, faults: String },
     #[error("{relation} cannot be detached: {holder} has held a lock on its parent for seconds")]
     InTheWay { relation: String, holder: String },
     #[error("a row of {0} cannot be read")]
@@ -92,6 +94,7 @@ impl Error {
             }
             Error::LibraryTooOld { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Error::CannotAdopt { .. } => ERRCODE_DUPLICATE_TABLE,
+            Error::PublicationDiffers { .. } => ERRCODE_DUPLICATE_OBJECT,
             Error::MayNotSetUp => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Error::RoleMissing(_) => ERRCODE_UNDEFINED_OBJECT,
             Error::OwnerIsSuperuser => ERRCODE_INVALID_ROLE_SPECIFICATION,
@@ -141,6 +144,7 @@ impl Error {
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
+            Error::PublicationDiffers { faults, .. } => Some(format!("{faults}.")),
             Error::Raised(failure) => failure.detail.clone(),
             _ => None,
         }
@@ -187,6 +191,9 @@ impl Error {
                 "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
             ),
             Error::NoPeriod(_) => Some("Bounds are computed for the years 1 to 9998.".into()),
+            Error::PublicationDiffers { .. } => Some(
+                "Call it with another prefix, or change that publication (ALTER PUBLICATION) or drop it; a consumer may be using it.".into(),
+            ),
             Error::Raised(failure) => failure.hint.clone(),
             _ => None,
         }

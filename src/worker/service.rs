@@ -170,8 +170,16 @@ impl Service {
         self.born.elapsed()
     }
 
+    /// A keeper that waits for locks writes no heartbeat meanwhile.
+    fn lock_timeout(&self) -> Duration {
+        match self.role {
+            Role::Keeper => guc::lock_timeout().min(guc::heartbeat_interval() / 2),
+            _ => guc::lock_timeout(),
+        }
+    }
+
     fn live(&mut self) {
-        settings::set_lock_timeout(guc::lock_timeout());
+        settings::set_lock_timeout(self.lock_timeout());
         while self.may_go_on() {
             if signals::reload_if_asked() {
                 self.take_new_settings();
@@ -216,7 +224,7 @@ impl Service {
     }
 
     fn take_new_settings(&mut self) {
-        settings::set_lock_timeout(guc::lock_timeout());
+        settings::set_lock_timeout(self.lock_timeout());
         self.idle_since = None;
         let now = self.now();
         for (_, entry, _) in &mut self.tasks {
@@ -236,20 +244,25 @@ impl Service {
     /// Runs what is due; false when the extension is gone.
     fn run_due(&mut self) -> bool {
         for index in 0..self.tasks.len() {
-            let (task, entry, _) = &mut self.tasks[index];
-            let Work::Periodic { every, run } = task.work else {
-                continue;
-            };
-            let now = self.born.elapsed();
-            if !entry.is_due(now) {
-                continue;
-            }
-            entry.begin(now, every());
-            if !self.run_periodic(index, every(), run) {
+            // The first one is punctual: it does not wait until all the others had their turn.
+            if !(self.run_if_due(0) && self.run_if_due(index)) {
                 return false;
             }
         }
         true
+    }
+
+    fn run_if_due(&mut self, index: usize) -> bool {
+        let (task, entry, _) = &mut self.tasks[index];
+        let Work::Periodic { every, run } = task.work else {
+            return true;
+        };
+        let now = self.born.elapsed();
+        if !entry.is_due(now) {
+            return true;
+        }
+        entry.begin(now, every());
+        self.run_periodic(index, every(), run)
     }
 
     /// As long as nobody has written anything since a look that found nothing to do, looking again is in vain.

@@ -79,3 +79,53 @@ pub fn becomes_not(session: &mut Session, verdict: &str) -> Vec<String> {
         if row[0] == verdict { Err(row) } else { Ok(row) }
     })
 }
+
+/// What a node answers for strong, eventual and analytics reads.
+pub fn classes(session: &mut Session) -> String {
+    session.text(
+        "SELECT string_agg(left(telemetry.can_serve(class)::text, 1), '' ORDER BY n)
+         FROM unnest(ARRAY['strong', 'eventual', 'analytics']) WITH ORDINALITY AS c (class, n)",
+    )
+}
+
+/// Eventual reads have a budget of three seconds; that long a node may go on after it was cut off.
+#[track_caller]
+pub fn serves(session: &mut Session, expected: &str) {
+    eventually(
+        Duration::from_secs(3) + TWO_BEATS,
+        &format!("{expected} for strong, eventual and analytics"),
+        || match classes(session) {
+            seen if seen == expected => Ok(()),
+            seen => Err(seen),
+        },
+    );
+}
+
+/// Every table and view can be read, and every function that needs no argument either works or says that nothing can be written.
+#[track_caller]
+pub fn every_read_works(session: &mut Session) {
+    // Nobody can read an UNLOGGED table on a standby.
+    let relations = session.column(
+        "SELECT c.oid::regclass FROM pg_class c
+         WHERE c.relnamespace = 'telemetry'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND c.relpersistence = 'p'",
+    );
+    for relation in &relations {
+        session.rows(&format!("SELECT * FROM {relation}"));
+    }
+    let functions = session.column(
+        "SELECT p.oid::regproc FROM pg_proc p
+         WHERE p.pronamespace = 'telemetry'::regnamespace AND p.prokind = 'f' AND p.pronargs = p.pronargdefaults
+           AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)",
+    );
+    let mut working = 0;
+    for function in functions {
+        // A server that was promoted meanwhile would do it.
+        session.exec("BEGIN READ ONLY");
+        match session.try_rows(&format!("SELECT * FROM {function}()")) {
+            Ok(_) => working += 1,
+            Err(failure) => assert_eq!(failure.code, "25006", "{function}: {failure}"),
+        }
+        session.exec("ROLLBACK");
+    }
+    assert!(relations.len() > 10 && working > 3, "{relations:?}, {working}");
+}

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cluster_tests::replicas::{STARTED, becomes, becomes_not, becomes_within, lag, pair};
+use cluster_tests::replicas::{
+    STARTED, becomes, becomes_not, becomes_within, every_read_works, lag, pair, serves,
+};
 use cluster_tests::{Cluster, Stop, eventually, workers};
 
 #[test]
@@ -30,6 +32,11 @@ fn a_primary_and_a_standby_that_are_well() {
     std::thread::sleep(Duration::from_secs(4));
     becomes(&mut pair.replica, "fresh");
     becomes(&mut leaf, "fresh");
+    serves(&mut pair.session, "ttt");
+    for session in [&mut pair.replica, &mut leaf] {
+        serves(session, "ftt");
+        every_read_works(session);
+    }
 
     // The wire between the two above it is cut: the leaf hears its own sender all the time, and is stale all the same.
     pair.wire.cut();
@@ -38,9 +45,14 @@ fn a_primary_and_a_standby_that_are_well() {
     let cut = lag(&mut leaf);
     std::thread::sleep(Duration::from_millis(1000));
     assert!(lag(&mut leaf) >= cut + 0.9, "the lag of a leaf stands still");
+    for session in [&mut pair.replica, &mut leaf] {
+        serves(session, "fft");
+        every_read_works(session);
+    }
     pair.wire.mend();
     becomes(&mut pair.replica, "fresh");
     becomes(&mut leaf, "fresh");
+    serves(&mut leaf, "ftt");
 }
 
 #[test]
@@ -54,19 +66,25 @@ fn a_stopped_receiver_and_a_cut_network() {
     pair.session.exec("CREATE TABLE more (n int)");
     std::thread::sleep(Duration::from_millis(1500));
     assert!(lag(&mut pair.replica) >= before + 1.4);
+    serves(&mut pair.replica, "fft");
+    every_read_works(&mut pair.replica);
     pair.standby.stream_from(pair.wire.dir());
     becomes_within(STARTED, &mut pair.replica, "fresh");
+    serves(&mut pair.replica, "ftt");
 
     // Nobody is told of this one; the receiver believes that it streams.
     pair.wire.cut();
     let row = becomes(&mut pair.replica, "disconnected");
     assert_eq!(row[4], "streaming");
+    serves(&mut pair.replica, "fft");
     pair.wire.mend();
     becomes(&mut pair.replica, "fresh");
 
     // The primary dies.
     pair.primary.crash();
     becomes(&mut pair.replica, "disconnected");
+    serves(&mut pair.replica, "fft");
+    every_read_works(&mut pair.replica);
 }
 
 #[test]
@@ -80,8 +98,11 @@ fn replay_that_is_paused_or_slow() {
     // What has arrived and is not replayed holds later beats: a lower bound is known as well.
     assert!(row[3].parse::<f64>().expect("a number") > 1.0, "{row:?}");
     assert!(row[9].parse::<i64>().expect("a number") > 0, "{row:?}");
+    serves(&mut pair.replica, "fft");
+    every_read_works(&mut pair.replica);
     pair.replica.exec("SELECT pg_wal_replay_resume()");
     becomes(&mut pair.replica, "fresh");
+    serves(&mut pair.replica, "ftt");
 
     // A reader holds a snapshot that replay has to wait for.
     pair.session
@@ -95,28 +116,10 @@ fn replay_that_is_paused_or_slow() {
     assert!(row[6].contains("replay is behind"), "{row:?}");
     // In the snapshot of the reader, too: it is as old as what it sees.
     assert!(lag(&mut reader) >= 2.0);
+    serves(&mut pair.replica, "fft");
     reader.exec("ROLLBACK");
     becomes(&mut pair.replica, "fresh");
-}
-
-#[test]
-fn clocks_that_differ() {
-    let primary = Cluster::builder().preload().start();
-    let database = primary.create_database("fleet");
-    drop(database.install());
-    let standby = primary.standby();
-    standby.stop(Stop::Fast);
-    let clock = standby.clock();
-    standby.start();
-    let mut replica = standby.connect("fleet");
-    becomes_within(STARTED, &mut replica, "fresh");
-    for ahead in [5, -5, 3600, -3600] {
-        clock.set_ahead(ahead);
-        let row = becomes(&mut replica, "skewed");
-        assert_eq!(row[2..4], ["<null>", "<null>"], "{row:?}");
-        clock.set_ahead(0);
-        becomes(&mut replica, "fresh");
-    }
+    serves(&mut pair.replica, "ftt");
 }
 
 #[test]
@@ -134,6 +137,7 @@ fn a_primary_whose_keeper_does_not_write() {
     });
     let row = becomes(&mut pair.replica, "stale");
     assert!(row[3] == "0" || row[9] != "0", "{row:?}");
+    serves(&mut pair.replica, "fft");
     writer.join();
     // Then nothing does, and silence is silence.
     becomes(&mut pair.replica, "disconnected");
@@ -154,10 +158,14 @@ fn a_promotion_with_the_old_primary_still_up_and_its_return() {
         (row[1].as_str(), row[2].as_str(), row[7].as_str()),
         ("primary", "0", "2")
     );
+    every_read_works(&mut pair.replica);
     // The old one knows nothing of it; its timeline tells them apart.
     pair.session.exec("CREATE TABLE abandoned ()");
     let row = becomes(&mut pair.session, "fresh");
     assert_eq!((row[1].as_str(), row[7].as_str()), ("primary", "1"));
+    for session in [&mut pair.session, &mut pair.replica] {
+        serves(session, "ttt");
+    }
 
     // It comes back as a standby of the new one.
     pair.wire.mend();
@@ -174,6 +182,25 @@ fn a_promotion_with_the_old_primary_still_up_and_its_return() {
             Err(row)
         }
     });
+    serves(&mut returned, "ftt");
+    every_read_works(&mut returned);
+}
+
+#[test]
+fn a_standby_that_starts_up_and_finds_nobody() {
+    let mut pair = pair();
+    pair.standby.stop(Stop::Fast);
+    pair.wire.cut();
+    std::thread::sleep(Duration::from_millis(3500));
+    pair.standby.start();
+    let mut replica = pair.standby.connect("fleet");
+    let row = becomes(&mut replica, "disconnected");
+    assert!(lag(&mut replica) >= 3.0, "{row:?}");
+    serves(&mut replica, "fft");
+    every_read_works(&mut replica);
+    pair.wire.mend();
+    becomes_within(STARTED, &mut replica, "fresh");
+    serves(&mut replica, "ftt");
 }
 
 #[test]
@@ -185,6 +212,8 @@ fn without_a_heartbeat_nothing_is_known() {
     let mut replica = standby.connect("fleet");
     let row = becomes(&mut replica, "unknown");
     assert_eq!(row[2..4], ["<null>", "<null>"]);
+    serves(&mut replica, "fff");
+    every_read_works(&mut replica);
     session.exec("SELECT heartbeat()");
     becomes_not(&mut replica, "unknown");
     session.exec("DROP TABLE replication_heartbeat");

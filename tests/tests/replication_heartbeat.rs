@@ -1,8 +1,9 @@
 //! The heartbeat: when it is written, how often, and at what cost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cluster_tests::{Cluster, SOON, Session, eventually, shared};
+use cluster_tests::readings::stage;
+use cluster_tests::{Cluster, SOON, Session, eventually, shared, workers};
 
 fn beats(session: &mut Session) -> Vec<Vec<String>> {
     session
@@ -108,4 +109,81 @@ fn it_is_refused_where_nothing_can_be_written_and_to_readers() {
     assert!(failure.message.contains("replication_heartbeat") && !failure.hint.is_empty());
     let mut reader = database.connect_as(&database.create_login(Some("telemetry_reader")));
     reader.fails_with("42501", "SELECT telemetry.heartbeat()");
+}
+
+/// The longest time between two beats.
+fn longest_gap(session: &mut Session, watched: Duration) -> Duration {
+    let position = "SELECT wal_position FROM replication_heartbeat WHERE slot = 0";
+    let (start, mut last) = (Instant::now(), session.text(position));
+    let (mut since, mut longest) = (start, Duration::ZERO);
+    while start.elapsed() < watched {
+        std::thread::sleep(Duration::from_millis(10));
+        let now = session.text(position);
+        longest = longest.max(since.elapsed());
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    longest
+}
+
+/// All that others do for the database waits for a lock, one task after the other; a standby must not see that.
+#[test]
+fn it_goes_on_while_all_other_work_is_held_up() {
+    let (database, mut session) = workers::running();
+    session.exec("SELECT pg_create_physical_replication_slot('somebody')");
+    wait_for_beat(&mut session, &[]);
+    let tables = session.column(
+        "SELECT oid::regclass FROM pg_class
+         WHERE relnamespace = 'telemetry'::regnamespace AND relkind IN ('r', 'p') AND relname <> 'replication_heartbeat'",
+    );
+    let mut holder = database.connect();
+    holder.exec(&format!(
+        "BEGIN; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
+        tables.join(", ")
+    ));
+    // Now all of it is due.
+    database.cluster().reload();
+    let gap = longest_gap(&mut session, Duration::from_secs(15));
+    println!("longest gap: {gap:?}");
+    assert!(gap < Duration::from_millis(2000), "{gap:?}");
+    let failing = session.column(
+        "SELECT task FROM worker_status WHERE worker = 'keeper' AND last_error IS NOT NULL ORDER BY 1",
+    );
+    assert!(
+        !failing.is_empty() && !failing.contains(&"heartbeat".to_owned()),
+        "{failing:?}"
+    );
+    holder.exec("ROLLBACK");
+}
+
+#[test]
+fn it_goes_on_during_a_long_vacuum_by_the_janitor() {
+    let cluster = Cluster::builder()
+        .preload()
+        .set("pg_telemetry.rejected_max_size", "2MB")
+        // The vacuum makes a pause at nearly every page.
+        .set("vacuum_cost_limit", 1)
+        .set("vacuum_cost_delay", "100ms")
+        .start();
+    let database = cluster.create_database("slow");
+    let mut session = database.install();
+    session.exec("SELECT pg_create_physical_replication_slot('somebody')");
+    wait_for_beat(&mut session, &[]);
+    // Nobody knows attribute 0: all are rejected, the keeper removes the oldest, and the janitor is asked for a vacuum.
+    stage(&mut session, "entity_values_ingest_durable", 0, 1, 40_000);
+    let vacuum = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_telemetry janitor' AND wait_event = 'VacuumDelay'";
+    eventually(SOON * 3, "the janitor vacuums", || match session.number(vacuum) {
+        0 => Err("not yet"),
+        _ => Ok(()),
+    });
+    let gap = longest_gap(&mut session, Duration::from_secs(6));
+    println!("longest gap: {gap:?}");
+    eventually(Duration::from_secs(2), "it vacuums still", || {
+        match session.number(vacuum) {
+            0 => Err("no more"),
+            _ => Ok(()),
+        }
+    });
+    assert!(gap < Duration::from_millis(2000), "{gap:?}");
 }

@@ -9,6 +9,7 @@ mod idle_flusher;
 mod ingest;
 mod least_loop;
 mod rejects;
+mod replication;
 mod sustained;
 mod visible_latency;
 
@@ -34,6 +35,10 @@ const ALL: &[&dyn Case] = &[
     &idle_flusher::IdleFlusher,
     &rejects::STORM,
     &rejects::FEW,
+    &replication::FRESHNESS,
+    &replication::CAN_SERVE,
+    &replication::Heartbeat,
+    &replication::Token,
     &ingest::ONE,
     &ingest::FIFTY,
     &visible_latency::MODEST,
