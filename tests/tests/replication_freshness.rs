@@ -188,7 +188,7 @@ fn a_promotion_with_the_old_primary_still_up_and_its_return() {
 
 #[test]
 fn a_standby_that_starts_up_and_finds_nobody() {
-    let mut pair = pair();
+    let pair = pair();
     pair.standby.stop(Stop::Fast);
     pair.wire.cut();
     std::thread::sleep(Duration::from_millis(3500));
