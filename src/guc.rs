@@ -234,7 +234,7 @@ pub fn register() {
         (
             c"pg_telemetry.flush_interval",
             c"Time between two flushes.",
-            c"A flusher that found more than one batch waiting flushes again at once.",
+            c"Less the time that a flush took, half of it at most. A flusher that found more than one batch waiting flushes again at once.",
             &FLUSH_INTERVAL,
             (10, 60_000),
             GucFlags::UNIT_MS,

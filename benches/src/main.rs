@@ -22,6 +22,7 @@ mod server;
 mod side;
 mod stats;
 mod twin;
+mod warm;
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -7,6 +7,7 @@ use crate::copy_format::{Format, Payload};
 use crate::cost::{Cost, Meter};
 use crate::readings::Fleet;
 use crate::twin::{FACTS, STAGING};
+use crate::warm;
 
 /// Rows of one COPY into staging: each COPY has a time of its own, as those of a fleet do.
 const COPY_ROWS: usize = 1000;
@@ -40,6 +41,11 @@ impl Side {
             facts: facts.to_owned(),
             flush: prepared.unwrap_or_else(|error| panic!("{flush}: {error:?}")),
         }
+    }
+
+    /// See there: the database has buffers that were filled.
+    pub fn touch_buffers(&mut self) {
+        warm::touch_buffers(&mut self.session);
     }
 
     pub fn stage(&mut self, fleet: &mut Fleet, rows: usize) {

@@ -13,6 +13,17 @@ pub struct Arena {
 pub type Place = u32;
 
 impl Arena {
+    /// In memory that was used before.
+    pub fn within(mut words: Vec<u64>) -> Arena {
+        words.clear();
+        Arena { words }
+    }
+
+    /// Its memory, with all that lies in it.
+    pub fn into_words(self) -> Vec<u64> {
+        self.words
+    }
+
     /// Room for `pieces` pieces of `bytes` bytes together, so that adding them allocates nothing.
     pub fn reserve(&mut self, pieces: usize, bytes: usize) -> Result<(), TryReserveError> {
         reserve(&mut self.words, bytes / WORD + pieces)

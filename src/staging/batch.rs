@@ -1,8 +1,10 @@
 //! The rows of one flush on their way from staging to facts.
 
+use super::ids::Ids;
 use super::judge::Window;
 use super::reading::Tuple;
 use super::route::{Route, Router, Waiting};
+use super::spare::{self, Spare};
 use crate::pg::arena::{Arena, Place, reserve};
 use crate::pg::index::{ENTRY, PLACE};
 use crate::pg::memory::out_of_memory;
@@ -19,9 +21,9 @@ pub struct Row {
 
 pub const NO_LEAF: u32 = u32::MAX;
 
-/// What a row takes besides its tuple, at the worst moment: here, among the good ones, once more while those are sorted, where it
-/// was put, and its entry of one index.
-const BYTES_OF_ROW: usize = 3 * size_of::<Row>() + PLACE + ENTRY;
+/// What a row takes besides its tuple, at the worst moment: here, once more while the good ones are sorted, where it was put, and
+/// its entry of one index.
+const BYTES_OF_ROW: usize = 2 * size_of::<Row>() + PLACE + ENTRY;
 
 /// Vectors that grow have as much again in reserve, or leave it behind.
 const RESERVE: usize = 2;
@@ -30,6 +32,8 @@ const RESERVE: usize = 2;
 pub struct Batch {
     arena: Arena,
     pub rows: Vec<Row>,
+    /// Attributes of what was looked at.
+    pub attributes: Ids,
     pub router: Router,
     pub waiting: Waiting,
     most_rows: usize,
@@ -38,9 +42,11 @@ pub struct Batch {
 
 impl Batch {
     pub fn new(router: Router, most_rows: usize, most_bytes: usize) -> Batch {
+        let Spare { words, rows } = spare::take();
         Batch {
-            arena: Arena::default(),
-            rows: Vec::new(),
+            arena: Arena::within(words),
+            rows,
+            attributes: Ids::default(),
             router,
             waiting: Waiting::default(),
             most_rows,
@@ -87,7 +93,11 @@ impl Batch {
     /// Where a row goes, and its time. What cannot be read stays where it is.
     #[inline]
     pub fn route(&mut self, tuple: &[u8]) -> Option<(Route, i64)> {
-        let ingested_at = Tuple::new(tuple)?.ingested_at();
+        let tuple = Tuple::new(tuple)?;
+        if let Some(id) = tuple.attribute_id() {
+            self.attributes.add(id);
+        }
+        let ingested_at = tuple.ingested_at();
         Some((self.router.route(ingested_at), ingested_at.unwrap_or(i64::MIN)))
     }
 
@@ -121,5 +131,14 @@ impl Batch {
     #[inline]
     pub fn tuple_mut(&mut self, row: &Row) -> &mut [u8] {
         self.arena.get_mut(row.place, row.length as usize)
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        spare::keep(Spare {
+            words: std::mem::take(&mut self.arena).into_words(),
+            rows: std::mem::take(&mut self.rows),
+        });
     }
 }

@@ -67,6 +67,13 @@ impl Course {
         self.careful |= self.obstacles.values().any(|obstacle| obstacle.until <= now);
     }
 
+    /// There may be no later flush: nothing is left alone any more.
+    pub fn insist(&mut self) {
+        for obstacle in self.obstacles.values_mut() {
+            obstacle.until = i64::MIN;
+        }
+    }
+
     /// To be called at the end of a flush that did what it could: what was tried and did not fail again is well.
     pub fn end(&mut self) {
         let now = self.now;
@@ -192,6 +199,17 @@ mod tests {
         course.begin(3 * SECOND);
         course.end();
         assert_eq!((course.obstacles.len(), course.is_careful()), (0, false));
+    }
+
+    #[test]
+    fn the_last_flush_tries_what_is_left_alone() {
+        let mut course = Course::default();
+        course.begin(0);
+        meet(&mut course, 1, "53100");
+        course.end();
+        course.insist();
+        course.begin(1);
+        assert!(!course.is_left_alone(1) && course.is_careful());
     }
 
     #[test]

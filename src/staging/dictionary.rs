@@ -2,7 +2,7 @@
 //! twice, so what was read once stays true; only ids that are new are looked up.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
@@ -60,7 +60,7 @@ thread_local! {
     static KNOWN: RefCell<Known> = RefCell::default();
 }
 
-/// Runs `body` with the attributes, after looking up those of `wanted` that are not known. `provisional`: this transaction
+/// Runs `body` with the attributes, after looking up those of `wanted`, each said once, that are not known. `provisional`: this transaction
 /// may have registered some itself, and may yet be rolled back.
 pub fn with_attributes<T>(
     installed: &Installed,
@@ -78,14 +78,7 @@ pub fn with_attributes<T>(
                 ..Known::default()
             };
         }
-        let mut last = None;
-        let mut unknown = HashSet::new();
-        for id in wanted {
-            if last != Some(id) && known.attributes.get(id).is_none() {
-                unknown.insert(id);
-            }
-            last = Some(id);
-        }
+        let unknown: Vec<i32> = wanted.filter(|id| known.attributes.get(*id).is_none()).collect();
         if !unknown.is_empty() {
             known.provisional = provisional;
             for (id, attribute) in look_up(installed, unknown)? {
@@ -96,12 +89,11 @@ pub fn with_attributes<T>(
     })
 }
 
-fn look_up(installed: &Installed, ids: HashSet<i32>) -> Result<Vec<(i32, Attribute)>, Error> {
+fn look_up(installed: &Installed, ids: Vec<i32>) -> Result<Vec<(i32, Attribute)>, Error> {
     let text = format!(
         "SELECT attribute_id, tenant_id, value_type FROM {} WHERE attribute_id = ANY ($1)",
         installed.qualified(Table::Attributes)
     );
-    let ids: Vec<i32> = ids.into_iter().collect();
     read(&text, vec![argument(ids)], |rows| {
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {

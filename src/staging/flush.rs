@@ -248,7 +248,7 @@ fn move_rows(
         store::store(&work, facts, &mut batch)
     })?;
     xact::next_command();
-    Ok((flushed, batch.waiting))
+    Ok((flushed, std::mem::take(&mut batch.waiting)))
 }
 
 const SECOND: i64 = 1_000_000;

@@ -35,7 +35,10 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
     fault::point("before_judge");
     let (mut good, mut refused) = judge(work, batch)?;
     fault::point("judged");
-    good.sort_by_key(|row| (row.leaf, row.ingested_at));
+    let order = |row: &Row| (row.leaf, row.ingested_at);
+    if !good.is_sorted_by_key(order) {
+        good.sort_by_key(order);
+    }
     flushed.stored = if work.course.is_careful() {
         let by_judge = refused.len();
         let written = careful::write_facts(work, facts, batch, &good, &mut refused)?;
@@ -46,34 +49,38 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
     };
     fault::point("before_rejected");
     flushed.rejected = rejected::write(work, batch, &refused)?;
+    // Their memory is for the next batch.
+    batch.rows = good;
     Ok(flushed)
 }
 
-/// The rows that may be stored, and the others with their faults.
-fn judge(work: &Move, batch: &Batch) -> Result<(Vec<Row>, Vec<Refused>), Error> {
+/// The rows that may be stored, and the others with their faults. No row is left in the batch.
+fn judge(work: &Move, batch: &mut Batch) -> Result<(Vec<Row>, Vec<Refused>), Error> {
     let accepted = Accepted {
         ingested_at: batch.router.accepted(),
         observed_at: around(),
     };
     let longest = guc::max_value_size();
-    let ids = batch
-        .rows
-        .iter()
-        .filter_map(|row| Tuple::new(batch.tuple(row))?.attribute_id());
+    let mut good = std::mem::take(&mut batch.rows);
+    let ids = batch.attributes.iter();
     with_attributes(work.installed, work.wrote_before, ids, |attributes| {
-        let mut good = Vec::with_capacity(batch.rows.len());
         let mut refused = Vec::new();
-        for row in &batch.rows {
+        let mut unreadable = false;
+        good.retain(|row| {
             let tuple = batch.tuple(row);
             let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
-                return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
+                unreadable = true;
+                return false;
             };
             let found = judge::fault(&reading, &accepted, |id| attributes.get(id))
                 .or_else(|| fault_of_text(tuple, &reading, attributes, longest));
-            match found {
-                None => good.push(*row),
-                Some(found) => refused.push((*row, Why::Fault(found))),
+            if let Some(found) = found {
+                refused.push((*row, Why::Fault(found)));
             }
+            found.is_none()
+        });
+        if unreadable {
+            return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
         }
         Ok((good, refused))
     })?

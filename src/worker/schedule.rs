@@ -55,6 +55,12 @@ impl Entry {
         self.next = now;
     }
 
+    /// A run that began `took` ago made something visible: what came in just after its start shall be visible one interval later,
+    /// so the next one begins earlier by the time that it is likely to take; by half an interval at most.
+    pub fn hurry(&mut self, now: Now, every: Duration, took: Duration) {
+        self.next = self.next.saturating_sub(took.min(every / 2)).max(now);
+    }
+
     /// Something was in the way that is no fault: look again soon, however long the interval is.
     pub fn look_again(&mut self, now: Now) {
         self.next = self.next.min(now + LOOK_AGAIN);
@@ -251,6 +257,17 @@ mod tests {
         task.failed(3 * SECOND, 60 * SECOND, "53100", 0.0);
         task.reload(3 * SECOND);
         assert!(!task.is_due(10 * SECOND));
+    }
+
+    #[test]
+    fn a_run_that_took_long_is_followed_earlier_but_never_later() {
+        let (interval, milli) = (SECOND / 10, SECOND / 1000);
+        for (took, next) in [(0, 100), (1, 99), (30, 70), (50, 50), (70, 70), (200, 200)] {
+            let mut task = Entry::default();
+            task.begin(Now::ZERO, interval);
+            task.hurry(took * milli, interval, took * milli);
+            assert_eq!(task.wait(took * milli), (next.max(took) - took) * milli, "{took}");
+        }
     }
 
     #[test]

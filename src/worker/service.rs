@@ -10,7 +10,7 @@ use super::board::{Job, Presence, Role, TaskState};
 use super::hold;
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
-use super::task::{Context, Hindrance, Report, Run, Statement, Task, Work, tasks_of, try_with_care};
+use super::task::{Context, Hindrance, Report, Run, Statement, Task, Work, insist, tasks_of, try_with_care};
 use crate::accounting::keeper::close_accounts;
 use crate::error::Error;
 use crate::guc;
@@ -36,6 +36,9 @@ const READY_FOR: Duration = Duration::from_secs(5);
 /// How long the last flush waits for the sessions of clients to end. They end at once when the server stops; when they
 /// stay, it was only this worker that was told to go.
 const SESSIONS_LEAVE: Duration = Duration::from_millis(250);
+
+/// Between two tries of the last flush.
+const LAST_TRIES: Duration = Duration::from_millis(10);
 
 /// Longest time for what is written down at the end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -299,6 +302,8 @@ impl Service {
                     entry.again(now);
                 } else if report.waiting.is_some() {
                     entry.rest(now, start.elapsed());
+                } else if report.moved {
+                    entry.hurry(now, every, start.elapsed());
                 }
                 match &report.hindrance {
                     Some(hindrance) => self.record_hindrance(index, start.elapsed(), &report, hindrance),
@@ -430,6 +435,7 @@ impl Service {
     fn last_flush(&mut self) {
         // The cancel that came with the signal was for what ran before.
         signals::absorb_interrupts();
+        insist();
         let limit = guc::shutdown_flush();
         let start = Instant::now();
         let held =
@@ -437,24 +443,33 @@ impl Service {
         let Work::Periodic { run, .. } = tasks_of(self.role)[0].work else {
             return;
         };
+        let mut failed = None;
         while !held && start.elapsed() < limit {
             let begun = self.begin(0);
             let left = limit.saturating_sub(start.elapsed());
             match self.in_transaction(left, run) {
                 Ok(Outcome::Done(Report { again, .. })) => {
+                    failed = None;
                     self.record_success(0, begun.elapsed(), None);
                     let alone = process::client_sessions() == 0;
                     if !again && (alone || start.elapsed() >= SESSIONS_LEAVE) {
-                        return;
+                        break;
                     }
-                    if !again {
-                        signals::wait(Duration::from_millis(10));
+                    if again {
+                        continue;
                     }
                 }
-                Ok(_) => return,
-                Err(failure) if try_with_care(self.role, &failure) => {}
-                Err(failure) => return self.record_failure(0, begun.elapsed(), &failure, Duration::ZERO),
+                Ok(Outcome::Gone) => break,
+                // Whoever is in the way is on the way down as well.
+                Ok(Outcome::Waiting(_)) => {}
+                Err(failure) if try_with_care(self.role, &failure) => continue,
+                Err(failure) => failed = Some((begun.elapsed(), failure)),
             }
+            signals::wait(LAST_TRIES);
+            signals::absorb_interrupts();
+        }
+        if let Some((duration, failure)) = failed {
+            self.record_failure(0, duration, &failure, Duration::ZERO);
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Report {
     pub again: bool,
     /// Why something that waits could not be done.
     pub waiting: Option<String>,
+    /// Rows can be seen that could not be seen before.
+    pub moved: bool,
     /// There is nothing to do until some transaction has written something and ended.
     pub idle: bool,
     pub hindrance: Option<Hindrance>,
@@ -167,6 +169,7 @@ fn flush_once(context: &Context) -> Result<Report, Error> {
         });
         Ok(Report {
             again: flushed.more,
+            moved: flushed.taken() > 0,
             idle: !flushed.unfinished && hindrance.is_none(),
             waiting: flushed
                 .waiting_reason
@@ -180,6 +183,11 @@ fn flush_once(context: &Context) -> Result<Report, Error> {
 pub fn try_with_care(role: Role, failure: &Failure) -> bool {
     let is_flusher = matches!(role, Role::Flusher(_));
     is_flusher && COURSE.with_borrow_mut(|course| course.stumbled(&failure.sqlstate))
+}
+
+/// Before the last flush: what failed a moment ago may work by now.
+pub fn insist() {
+    COURSE.with_borrow_mut(Course::insist);
 }
 
 #[cfg(test)]

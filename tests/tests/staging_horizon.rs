@@ -354,3 +354,46 @@ fn readers_on_a_standby_are_never_cheated() {
     standby.catch_up_with(&primary);
     assert_eq!(on(&mut replica), on(&mut session));
 }
+
+/// A process knows of which pages it took every row. What happens to them afterwards must be seen: a row more, a deletion
+/// that is undone, rows in the place of others, another file.
+#[test]
+fn what_happens_to_a_page_after_all_of_it_was_taken_is_seen() {
+    let (_cluster, mut session, id) = with_grace("1s");
+    for door in DOORS {
+        stage(&mut session, door, id, 1, 10);
+        assert_eq!(flush(&mut session), 10);
+        stage(&mut session, door, id, 11, 11);
+        assert_eq!(flush(&mut session), 1, "a row was added to {door}");
+
+        stage(&mut session, door, id, 12, 20);
+        session.exec("BEGIN");
+        assert_eq!(flush(&mut session), 9);
+        session.exec("ROLLBACK");
+        assert_eq!(flush(&mut session), 9, "a flush of {door} was undone");
+
+        stage(&mut session, door, id, 21, 30);
+        session.exec("BEGIN; SAVEPOINT before");
+        assert_eq!(flush(&mut session), 10);
+        session.exec("ROLLBACK TO before");
+        stage(&mut session, door, id, 31, 31);
+        assert_eq!(
+            flush(&mut session),
+            11,
+            "a part of a transaction was undone, {door}"
+        );
+        session.exec("COMMIT");
+
+        session.exec(&format!("TRUNCATE {door}"));
+        stage(&mut session, door, id, 32, 41);
+        assert_eq!(flush(&mut session), 10, "{door} has another file");
+        session.exec(&format!("VACUUM {door}"));
+        stage(&mut session, door, id, 42, 51);
+        assert_eq!(
+            flush(&mut session),
+            10,
+            "{door} was vacuumed and filled as before"
+        );
+    }
+    assert_eq!(facts(&mut session).0, 2 * 51);
+}

@@ -73,6 +73,11 @@ fn what_is_staged_when_writers_have_stopped_reaches_the_standby() {
         }
         drop(session);
         primary.stop(how);
+        assert_eq!(
+            workers::complaints(database.log()),
+            Vec::<String>::new(),
+            "{how:?}"
+        );
         drop(database);
         take_over(&standby, &[(1, LEFT), (1_000_001, 1_000_000 + LEFT)]);
     }

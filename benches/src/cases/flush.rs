@@ -1,7 +1,7 @@
 //! stage_flush() against P, the best that plain SQL can do: one statement that deletes from staging and inserts into the same
 //! kind of facts.
 //!
-//! What is shown is the steady state: each side finds its facts touched since the last checkpoint, so that no full-page
+//! What is shown is the steady state: every session has touched all buffers (see `warm`), each side finds its facts touched since the last checkpoint, so that no full-page
 //! images are in the WAL. P finds its staging pages vacuumed, free of charge. Ours makes room by itself at the next flush, which
 //! is in its price, and [`Run::verify`] sees to it that nothing was put off; for the durable door it is the janitor's
 //! VACUUM that makes room, and ours pays for it.
@@ -14,6 +14,7 @@ use crate::readings::Fleet;
 use crate::server::Server;
 use crate::side::{Side, prefill};
 use crate::twin::{DURABLE_STAGING, FACTS, STAGING, Twin};
+use crate::warm;
 
 /// Facts that are there before the first flush: indexes have their depth, and their pages have neighbours.
 const PREFILLED: usize = 500_000;
@@ -145,9 +146,10 @@ impl Case for Flush {
         let twins = ["plain", "sorted"].map(|schema| Twin::create(&database, schema, self.door));
         let facts = [FACTS, &twins[0].facts, &twins[1].facts];
         prefill(&mut session, &mut fleet, &facts, PREFILLED);
+        warm::fill_buffers(&mut session);
 
-        let ours = Side::ours(&database, self.door);
-        let baselines = [0, 1].map(|which| {
+        let mut ours = Side::ours(&database, self.door);
+        let mut baselines = [0, 1].map(|which| {
             let Twin { staging, facts } = &twins[which];
             let move_all = format!(
                 "WITH d AS (DELETE FROM {staging} RETURNING *) INSERT INTO {facts} SELECT * FROM d {}",
@@ -156,6 +158,8 @@ impl Case for Flush {
             Side::new(&database, staging, facts, &move_all)
         });
         session.exec("CHECKPOINT");
+        ours.touch_buffers();
+        baselines.iter_mut().for_each(Side::touch_buffers);
         Box::new(Flushes {
             meter: Meter::new(server.cluster()),
             fleet,

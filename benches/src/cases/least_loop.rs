@@ -10,6 +10,7 @@ use crate::readings::Fleet;
 use crate::server::Server;
 use crate::side::{Side, prefill};
 use crate::twin::{FACTS, STAGING};
+use crate::warm;
 
 /// `make bench` builds it and says where it is.
 const LIBRARY: &str = "PG_TELEMETRY_BENCH_LIBRARY";
@@ -75,15 +76,20 @@ impl Case for LeastLoop {
                  AS '{library}', 'least_flush_wrapper'"
         ));
         prefill(&mut session, &mut fleet, &[FACTS, "least.facts"], PREFILLED);
+        warm::fill_buffers(&mut session);
         session.exec("CHECKPOINT");
         let least = "SELECT least.flush('least.staging', 'least.facts')";
+        let mut ours = Side::ours(&database, STAGING);
+        let mut least = Side::new(&database, "least.staging", "least.facts", least);
+        ours.touch_buffers();
+        least.touch_buffers();
         Box::new(Loops {
             meter: Meter::new(server.cluster()),
             fleet,
             rows: self.rows,
             batches: LEAST_ROWS.div_ceil(self.rows),
-            ours: Side::ours(&database, STAGING),
-            least: Side::new(&database, "least.staging", "least.facts", least),
+            ours,
+            least,
             _database: database,
         })
     }
