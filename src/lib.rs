@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 
 mod accounting;
+mod argument;
 mod error;
 mod guc;
 mod ingest;

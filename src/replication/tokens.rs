@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::token::{Ancestry, Token, ancestry, end_of_record};
+use crate::argument;
 use crate::error::Error;
 use crate::pg::{procedure, replication, signals, xact};
 
@@ -107,15 +108,7 @@ fn wait(token: &Token, limit: Duration) -> Result<bool, Error> {
 
 procedure::declare!(wait_for_token_wrapper, pg_finfo_wait_for_token_wrapper, |call| {
     let token = parse(call.argument::<String>(0).as_deref())?;
-    let timeout = call
-        .argument::<Interval>(1)
-        .ok_or(Error::NullArgument { argument: "timeout" })?;
-    let limit = u64::try_from(timeout.as_micros())
-        .map(Duration::from_micros)
-        .map_err(|_| Error::InvalidText {
-            argument: "timeout",
-            fault: "it is negative".to_owned(),
-        })?;
+    let limit = argument::timeout(call.argument::<Interval>(1))?;
     call.let_go_of_snapshots()?;
     wait(&token, limit)
 });

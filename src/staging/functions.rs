@@ -12,6 +12,7 @@ use super::flush::{Flushed, flush, is_empty};
 use super::standstill;
 use crate::accounting::minutes::Source;
 use crate::accounting::{pause, session, tally};
+use crate::argument;
 use crate::error::Error;
 use crate::guc;
 use crate::ingest::ledger;
@@ -132,13 +133,7 @@ fn drain(timeout: Option<Interval>) -> Result<bool, ErrorReport> {
 }
 
 fn drain_here(timeout: Option<Interval>) -> Result<bool, Error> {
-    let timeout = timeout.ok_or(Error::NullArgument { argument: "timeout" })?;
-    let limit = u64::try_from(timeout.as_micros())
-        .map(Duration::from_micros)
-        .map_err(|_| Error::InvalidText {
-            argument: "timeout",
-            fault: "it is negative".to_owned(),
-        })?;
+    let limit = argument::timeout(timeout)?;
     xact::check_writable()?;
     let installed = Installed::require()?;
     check_snapshot(&installed)?;

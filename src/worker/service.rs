@@ -245,7 +245,8 @@ impl Service {
     fn run_due(&mut self) -> bool {
         for index in 0..self.tasks.len() {
             // The first one is punctual: it does not wait until all the others had their turn.
-            if !(self.run_if_due(0) && self.run_if_due(index)) {
+            let punctual = index == 0 || self.run_if_due(0);
+            if !(punctual && self.run_if_due(index)) {
                 return false;
             }
         }
