@@ -50,7 +50,10 @@ CREATE FUNCTION @extschema@.replication_slots_health_rows(
         OUT consumer text,
         OUT active boolean,
         OUT inactive_since timestamptz,
+        OUT failover boolean,
+        OUT synced boolean,
         OUT wal_status text,
+        OUT invalidation_reason text,
         OUT retained_bytes bigint,
         OUT lag_bytes bigint,
         OUT lag_seconds double precision,
@@ -68,7 +71,7 @@ REVOKE ALL ON FUNCTION @extschema@.replication_slots_health_rows() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.replication_slots_health_rows() TO telemetry_admin, pg_monitor;
 
 CREATE VIEW @extschema@.replication_slots_health AS
-    SELECT slot_name, kind, plugin, database, consumer, active, inactive_since, wal_status, retained_bytes, lag_bytes, lag_seconds, catalog_xmin_age, wal_bytes_per_second, seconds_left, verdict, remedy
+    SELECT slot_name, kind, plugin, database, consumer, active, inactive_since, failover, synced, wal_status, invalidation_reason, retained_bytes, lag_bytes, lag_seconds, catalog_xmin_age, wal_bytes_per_second, seconds_left, verdict, remedy
     FROM @extschema@.replication_slots_health_rows();
 COMMENT ON VIEW @extschema@.replication_slots_health IS
     'Replication slots of this server: what they hold back, for how long, and what to do';
@@ -78,13 +81,16 @@ COMMENT ON COLUMN @extschema@.replication_slots_health.plugin IS 'output plugin 
 COMMENT ON COLUMN @extschema@.replication_slots_health.database IS 'database of a logical slot';
 COMMENT ON COLUMN @extschema@.replication_slots_health.consumer IS 'application_name and address of who reads it now; NULL: nobody';
 COMMENT ON COLUMN @extschema@.replication_slots_health.active IS 'whether somebody reads it now';
-COMMENT ON COLUMN @extschema@.replication_slots_health.inactive_since IS 'since when nobody does; before PostgreSQL 17 estimated from its position';
+COMMENT ON COLUMN @extschema@.replication_slots_health.inactive_since IS 'since when nobody does, or since when it was not synchronised; before PostgreSQL 17 estimated from its position';
+COMMENT ON COLUMN @extschema@.replication_slots_health.failover IS 'whether standbys may synchronise it; NULL before PostgreSQL 17';
+COMMENT ON COLUMN @extschema@.replication_slots_health.synced IS 'whether it was synchronised from the primary; NULL before PostgreSQL 17';
 COMMENT ON COLUMN @extschema@.replication_slots_health.wal_status IS 'reserved, extended, unreserved or lost, as in pg_replication_slots';
+COMMENT ON COLUMN @extschema@.replication_slots_health.invalidation_reason IS 'why the server has given it up, before PostgreSQL 17 only that a standby had to; NULL: it has not, or wal_status tells';
 COMMENT ON COLUMN @extschema@.replication_slots_health.retained_bytes IS 'WAL that is kept for it';
 COMMENT ON COLUMN @extschema@.replication_slots_health.lag_bytes IS 'WAL that its consumer has not confirmed';
 COMMENT ON COLUMN @extschema@.replication_slots_health.lag_seconds IS 'everything older than this is confirmed; at least this much where the heartbeat does not reach back that far, NULL: there is none';
 COMMENT ON COLUMN @extschema@.replication_slots_health.catalog_xmin_age IS 'transactions since the oldest that it keeps the catalogs for';
-COMMENT ON COLUMN @extschema@.replication_slots_health.wal_bytes_per_second IS 'WAL that this server writes, over five minutes or as long as is known';
+COMMENT ON COLUMN @extschema@.replication_slots_health.wal_bytes_per_second IS 'WAL that this server writes, over five minutes or as long as is known; NULL: not known for a minute yet';
 COMMENT ON COLUMN @extschema@.replication_slots_health.seconds_left IS 'until it is lost or, without max_slot_wal_keep_size, until the disk is full, if its consumer does not move; NULL: it moves, or not known';
 COMMENT ON COLUMN @extschema@.replication_slots_health.verdict IS 'ok, warning, critical or lost';
 COMMENT ON COLUMN @extschema@.replication_slots_health.remedy IS 'what to do';

@@ -8,11 +8,15 @@ use crate::error::Error;
 
 /// How long to wait for something.
 pub fn timeout(given: Option<Interval>) -> Result<Duration, Error> {
-    let timeout = given.ok_or(Error::NullArgument { argument: "timeout" })?;
-    u64::try_from(timeout.as_micros())
-        .map(Duration::from_micros)
-        .map_err(|_| Error::InvalidText {
+    let micros = given
+        .ok_or(Error::NullArgument { argument: "timeout" })?
+        .as_micros();
+    if micros < 0 {
+        return Err(Error::InvalidText {
             argument: "timeout",
             fault: "it is negative".to_owned(),
-        })
+        });
+    }
+    // Longer than any server runs.
+    Ok(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
 }

@@ -50,6 +50,8 @@ pub enum Error {
     NotRegistered(String),
     #[error("there is no read class \"{0}\"")]
     UnknownReadClass(String),
+    #[error("table {0} is locked")]
+    TableLocked(String),
     #[error("the token belongs to another cluster")]
     TokenOfAnotherCluster,
     #[error("the token belongs to timeline {timeline}, which this node's timeline {own} has left behind")]
@@ -58,6 +60,8 @@ pub enum Error {
     TokenOfNewerTimeline { timeline: u32, own: u32 },
     #[error("the transaction of the token was rolled back")]
     TokenRolledBack,
+    #[error("the token is too old: what became of its transaction is recorded no more")]
+    TokenTooOld,
     #[error("{0} cannot run inside a transaction block or a function")]
     NotAtTopLevel(&'static str),
     #[error("flushing is {0}")]
@@ -102,7 +106,7 @@ impl Error {
             Error::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
             Error::UnknownReadClass(_) => ERRCODE_UNDEFINED_OBJECT,
             Error::TokenOfAnotherCluster => ERRCODE_INVALID_PARAMETER_VALUE,
-            Error::TokenAbandoned { .. } | Error::TokenOfNewerTimeline { .. } => {
+            Error::TokenAbandoned { .. } | Error::TokenOfNewerTimeline { .. } | Error::TokenTooOld => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
             Error::TokenRolledBack => ERRCODE_TRANSACTION_ROLLBACK,
@@ -113,7 +117,7 @@ impl Error {
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
-            Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
+            Error::InTheWay { .. } | Error::TableLocked(_) => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
@@ -174,7 +178,8 @@ impl Error {
             Error::UnknownReadClass(_) => {
                 Some("Classes are strong, eventual, analytics and the rows of read_classes.".into())
             }
-            Error::TokenAbandoned { .. } => {
+            Error::TableLocked(_) => Some("See in pg_locks who holds it, or try again.".into()),
+            Error::TokenAbandoned { .. } | Error::TokenTooOld => {
                 Some("Look on the primary whether the write is there, and write it again if not.".into())
             }
             Error::TokenOfNewerTimeline { .. } => Some("Fence this server and use the new primary.".into()),

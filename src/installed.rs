@@ -1,11 +1,13 @@
 //! The extension as it is installed in this database: its schema and its tables, found by name each time, so that neither
 //! DROP and CREATE nor a rename of the schema leaves a stale idea behind.
 
+use std::time::Duration;
+
 use pgrx::pg_sys;
 use pgrx::spi::{quote_identifier, quote_qualified_identifier};
 
 use crate::error::Error;
-use crate::pg::catalog;
+use crate::pg::{catalog, lock, signals};
 use crate::version;
 
 /// The data tables.
@@ -57,6 +59,18 @@ impl Table {
 /// The two staging tables: what a writer chooses between.
 pub const DOORS: [Table; 2] = [Table::Ingest, Table::IngestDurable];
 
+/// How often and in what steps a lock on a table is waited for that only has to be read.
+const LOCK_LOOKS: usize = 20;
+const LOCK_LOOK: Duration = Duration::from_millis(5);
+
+/// Whether a table can be read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readable {
+    Yes,
+    Missing,
+    Locked,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
     pub extension: pg_sys::Oid,
@@ -97,6 +111,22 @@ impl Installed {
     /// None when it is not there.
     pub fn table_oid(&self, table: Table) -> Result<Option<pg_sys::Oid>, Error> {
         Ok(catalog::relation(&self.schema, table.name()))
+    }
+
+    /// For what has to answer whatever others do to the table. If it can be read, it can until the end of the transaction. A lock
+    /// that goes at once, as that of a vacuum, is waited for.
+    pub fn readable(&self, table: Table) -> Result<Readable, Error> {
+        for _ in 0..LOCK_LOOKS {
+            let Some(oid) = self.table_oid(table)? else {
+                return Ok(Readable::Missing);
+            };
+            // Under the lock it is looked up again: it may have been dropped a moment ago.
+            if lock::try_read(oid) && self.table_oid(table)? == Some(oid) {
+                return Ok(Readable::Yes);
+            }
+            signals::pause(LOCK_LOOK);
+        }
+        Ok(Readable::Locked)
     }
 
     pub fn require_table(&self, table: Table) -> Result<pg_sys::Oid, Error> {

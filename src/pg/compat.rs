@@ -200,16 +200,32 @@ pub unsafe fn register_wal_data(bytes: &[u8]) {
     }
 }
 
-/// Transactions with an id that have ended since the server started.
-pub fn completed_transactions() -> u64 {
+#[cfg(any(feature = "pg15", feature = "pg16"))]
+type TransactionVariables = pg_sys::VariableCacheData;
+#[cfg(not(any(feature = "pg15", feature = "pg16")))]
+type TransactionVariables = pg_sys::TransamVariablesData;
+
+/// What all processes know of transactions: shared memory that exists in every server process.
+fn transaction_variables() -> *const TransactionVariables {
     #[cfg(any(feature = "pg15", feature = "pg16"))]
-    // SAFETY: shared memory that exists in every server process.
+    // SAFETY: a pointer that is set before any session.
     let variables = unsafe { pg_sys::ShmemVariableCache };
     #[cfg(not(any(feature = "pg15", feature = "pg16")))]
     // SAFETY: as above.
     let variables = unsafe { pg_sys::TransamVariables };
+    variables
+}
+
+/// Transactions with an id that have ended since the server started.
+pub fn completed_transactions() -> u64 {
     // SAFETY: a counter that is read in one piece.
-    unsafe { (&raw const (*variables).xactCompletionCount).read_volatile() }
+    unsafe { (&raw const (*transaction_variables()).xactCompletionCount).read_volatile() }
+}
+
+/// Before this transaction the fate of none can be looked up.
+pub fn oldest_recorded_transaction() -> pg_sys::TransactionId {
+    // SAFETY: a number that is read in one piece.
+    unsafe { (&raw const (*transaction_variables()).oldestClogXid).read_volatile() }
 }
 
 /// Has all processes forget what they know of the file of a relation, at once.

@@ -206,6 +206,8 @@ pub enum Fate {
     RolledBack,
     /// On a standby also: it has not been heard of yet.
     Running,
+    /// So old that it is recorded no more.
+    Forgotten,
 }
 
 /// Of a transaction of this timeline, by its number with the epoch. Needs no snapshot.
@@ -216,11 +218,14 @@ pub fn fate(id: u64) -> Fate {
         if id >= next {
             return Fate::Running;
         }
-        // Half of all numbers back they are frozen, and recorded no more.
-        if next - id > 1 << 31 {
-            return Fate::Committed;
+        // Further back the short number belongs to another one.
+        if next - id >= 1 << 31 {
+            return Fate::Forgotten;
         }
         let short = pg_sys::TransactionId::from_inner(id as u32);
+        if pg_sys::TransactionIdPrecedes(short, compat::oldest_recorded_transaction()) {
+            return Fate::Forgotten;
+        }
         if pg_sys::TransactionIdIsInProgress(short) {
             Fate::Running
         } else if pg_sys::TransactionIdDidCommit(short) {

@@ -4,7 +4,7 @@ use pgrx::datum::Interval;
 
 use super::ring::Time;
 use crate::error::Error;
-use crate::installed::{Installed, Table};
+use crate::installed::{Installed, Readable, Table};
 use crate::sql::{argument, read, value};
 
 /// In code and not in the table, so that they are there before anybody writes a row and a dump does not bring them again.
@@ -17,21 +17,36 @@ fn built_in(class: &str) -> Option<Time> {
     }
 }
 
-/// Microseconds that the data may be old; 0: only the primary may answer. None: there is no such class.
-pub fn allowance(installed: &Installed, class: &str) -> Result<Option<Time>, Error> {
-    if installed.table_oid(Table::ReadClasses)?.is_some() {
-        let configured: Option<Interval> = read(
-            &format!(
-                "SELECT max_lag FROM {} WHERE class = $1",
-                installed.qualified(Table::ReadClasses)
-            ),
-            vec![argument(class.to_owned())],
-            value,
-        )?;
-        if let Some(configured) = configured {
-            // Negative ones are refused by the table; whatever else comes fails closed.
-            return Ok(Some(Time::try_from(configured.as_micros()).unwrap_or(0)));
+/// How old the data may be for reads of a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    /// Microseconds; 0: only the primary may answer.
+    Known(Time),
+    NoSuchClass,
+    /// Somebody keeps read_classes locked, where another budget may be.
+    Locked,
+}
+
+pub fn allowance(installed: &Installed, class: &str) -> Result<Allowance, Error> {
+    match installed.readable(Table::ReadClasses)? {
+        Readable::Locked => return Ok(Allowance::Locked),
+        Readable::Missing => {}
+        Readable::Yes => {
+            let configured: Option<Interval> = read(
+                &format!(
+                    "SELECT max_lag FROM {} WHERE class = $1",
+                    installed.qualified(Table::ReadClasses)
+                ),
+                vec![argument(class.to_owned())],
+                value,
+            )?;
+            if let Some(configured) = configured {
+                // Negative ones are refused by the table; whatever else comes fails closed.
+                return Ok(Allowance::Known(
+                    Time::try_from(configured.as_micros()).unwrap_or(0),
+                ));
+            }
         }
     }
-    Ok(built_in(class))
+    Ok(built_in(class).map_or(Allowance::NoSuchClass, Allowance::Known))
 }

@@ -4,18 +4,20 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::ring::{NEWEST, Time};
-use super::verdict::{Judged, Receiver, Standby, Verdict, judge};
+use super::clocks::{Clocks, Heard};
+use super::ring::{NEWEST, Time, seconds};
+use super::verdict::{Judged, Receiver, Seen, Standby, Verdict, judge};
 use crate::error::Error;
 use crate::guc;
-use crate::installed::{Installed, Table};
+use crate::installed::{Installed, Readable, Table};
 use crate::pg::{identity, process, replication, xact};
 use crate::sql::{argument, read};
 
-/// What a beat says, as it is visible here.
-struct Seen {
-    at: Time,
-    writer: String,
+/// The newest beat, as far as it can be read.
+enum Beat {
+    Visible { seen: Seen, writer: String },
+    None,
+    Locked,
 }
 
 /// This node, as it is now.
@@ -36,43 +38,62 @@ impl Node {
 
 pub fn this_node(installed: &Installed) -> Result<Node, Error> {
     let beat = newest_beat(installed)?;
-    let now = process::now();
-    if !xact::in_recovery() {
-        return Ok(primary(beat, now));
+    let is_locked = matches!(beat, Beat::Locked);
+    let (beat, writer) = match beat {
+        Beat::Visible { seen, writer } => (Some(seen), Some(writer)),
+        Beat::None | Beat::Locked => (None, None),
+    };
+    let mut node = if xact::in_recovery() {
+        standby(beat)
+    } else {
+        primary(beat)
+    };
+    if is_locked && !node.is_primary() {
+        node.judged.why = Some("replication_heartbeat is locked");
     }
+    node.writer = writer;
+    Ok(node)
+}
+
+fn standby(beat: Option<Seen>) -> Node {
     let (replayed, timeline) = replication::replayed();
-    let receiver = replication::receiver();
+    let words = replication::receiver();
     let paused = replication::is_replay_paused();
-    let judged_as = match receiver {
+    let receiver = match words {
         _ if !replication::is_receiver_wanted() => Receiver::NotWanted,
-        receiver if receiver.running && receiver.streaming => Receiver::Streaming {
-            sent_at: receiver.last_sent_at,
-            received_at: receiver.last_received_at,
-        },
-        receiver if receiver.running => Receiver::Starting,
+        words if words.running && words.streaming => Receiver::Streaming,
+        words if words.running => Receiver::Starting,
         _ => Receiver::Down,
     };
+    let heard = Heard {
+        sent_at: words.last_sent_at,
+        received_at: words.last_received_at,
+    };
     let judged = judge(&Standby {
-        now,
-        beat: beat.as_ref().map(|beat| beat.at),
-        receiver: judged_as,
+        beat,
+        receiver,
+        clocks: Clocks {
+            now: process::now(),
+            heard: (receiver != Receiver::NotWanted).then_some(heard),
+            max_skew: micros(guc::max_clock_skew()),
+        },
         paused,
         replayed,
-        heard_of: receiver.received.max(receiver.sender_end).max(replayed),
+        heard_of: words.received.max(words.sender_end).max(replayed),
         interval: micros(guc::heartbeat_interval()),
-        max_skew: micros(guc::max_clock_skew()),
     });
-    Ok(Node {
+    Node {
         role: "standby",
         timeline,
         judged,
-        receiver: Some(judged_as),
+        receiver: Some(receiver),
         paused: Some(paused),
-        writer: beat.map(|beat| beat.writer),
-    })
+        writer: None,
+    }
 }
 
-fn primary(beat: Option<Seen>, now: Time) -> Node {
+fn primary(beat: Option<Seen>) -> Node {
+    let now = process::now();
     Node {
         role: "primary",
         timeline: replication::timeline(),
@@ -82,20 +103,29 @@ fn primary(beat: Option<Seen>, now: Time) -> Node {
             at_least: Some(0.0),
             bytes_behind: 0,
             skew: None,
-            beat_age: beat.as_ref().map(|beat| super::ring::seconds(now - beat.at)),
+            beat_age: beat.map(|beat| seconds(now.saturating_sub(beat.at))),
             heard_ago: None,
             why: None,
         },
         receiver: None,
         paused: None,
-        writer: beat.map(|beat| beat.writer),
+        writer: None,
     }
 }
 
+/// Whether a primary of this cluster wrote a beat.
+pub fn is_own(writer: &str) -> bool {
+    writer
+        .split_once('/')
+        .is_some_and(|(system, _)| system.parse() == Ok(replication::system_identifier()))
+}
+
 /// None when the table is missing as well: then nothing is known, which is an answer.
-fn newest_beat(installed: &Installed) -> Result<Option<Seen>, Error> {
-    if installed.table_oid(Table::Heartbeat)?.is_none() {
-        return Ok(None);
+fn newest_beat(installed: &Installed) -> Result<Beat, Error> {
+    match installed.readable(Table::Heartbeat)? {
+        Readable::Yes => {}
+        Readable::Missing => return Ok(Beat::None),
+        Readable::Locked => return Ok(Beat::Locked),
     }
     read(
         &format!(
@@ -105,12 +135,16 @@ fn newest_beat(installed: &Installed) -> Result<Option<Seen>, Error> {
         vec![argument(NEWEST)],
         |rows| {
             if rows.is_empty() {
-                return Ok(None);
+                return Ok(Beat::None);
             }
             let (at, writer) = rows.first().get_two::<TimestampWithTimeZone, String>()?;
-            Ok(at.map(|at| Seen {
-                at: at.into(),
-                writer: writer.unwrap_or_default(),
+            let writer = writer.unwrap_or_default();
+            Ok(at.map_or(Beat::None, |at| Beat::Visible {
+                seen: Seen {
+                    at: at.into(),
+                    own: is_own(&writer),
+                },
+                writer,
             }))
         },
     )

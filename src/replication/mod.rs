@@ -1,6 +1,7 @@
 //! How fresh is this node, and may it answer? The heartbeat that the primary writes, and what every node makes of it.
 
 mod classes;
+mod clocks;
 mod freshness;
 pub mod heartbeat;
 mod lag;
@@ -8,6 +9,8 @@ mod peers;
 mod publications;
 mod ring;
 mod routing;
+#[cfg(test)]
+mod simulation;
 mod slot_verdict;
 mod slots;
 mod token;

@@ -4,10 +4,10 @@ use pgrx::prelude::*;
 
 use super::ring::{Beat, Ring};
 use crate::error::Error;
-use crate::installed::{Installed, Table};
+use crate::installed::{Installed, Readable, Table};
 use crate::pg::replication::{self, Position};
 use crate::pg::{identity, xact};
-use crate::sql::read;
+use crate::sql::{argument, read};
 
 /// A standby that streams from here.
 pub struct Peer {
@@ -53,17 +53,18 @@ pub fn peers() -> Result<Vec<Peer>, Error> {
     })
 }
 
-/// The ring as it is visible here; empty when there is none.
+/// The ring as it is visible here; empty when there is none, or it cannot be read. Positions in the WAL of another cluster, which a
+/// dump or a subscription brought, mean nothing here.
 pub fn ring(installed: &Installed) -> Result<Ring, Error> {
-    if installed.table_oid(Table::Heartbeat)?.is_none() {
+    if installed.readable(Table::Heartbeat)? != Readable::Yes {
         return Ok(Ring::default());
     }
     let beats = read(
         &format!(
-            "SELECT (wal_position - '0/0')::bigint, written_at FROM {}",
+            "SELECT (wal_position - '0/0')::bigint, written_at FROM {} WHERE split_part(writer, '/', 1) = $1",
             installed.qualified(Table::Heartbeat)
         ),
-        vec![],
+        vec![argument(replication::system_identifier().to_string())],
         |rows| {
             let mut beats = Vec::new();
             for row in rows {

@@ -10,6 +10,9 @@ pub type Time = i64;
 
 const SECOND: Time = 1_000_000;
 
+/// Over less than this no rate is told.
+const LEAST_RATE_OVER: Time = 60 * SECOND;
+
 struct Tier {
     step: Time,
     places: i64,
@@ -67,12 +70,14 @@ pub struct Ring {
 
 impl Ring {
     pub fn new(mut beats: Vec<Beat>) -> Ring {
-        beats.sort_by_key(|beat| beat.position);
-        // A clock that was set back left times behind that lie ahead of later beats; they cannot be right.
-        let mut latest = Time::MAX;
+        beats.sort_by_key(|beat| (beat.position, beat.at));
+        // Where a beat bears a later time than the one after it, the clock was set back in between: all before it are moved back
+        // by as much, so that nothing looks younger than it is.
+        let (mut back, mut next): (Time, Time) = (0, Time::MAX);
         for beat in beats.iter_mut().rev() {
-            beat.at = beat.at.min(latest);
-            latest = beat.at;
+            back = back.saturating_add(beat.at.saturating_sub(next).max(0));
+            next = beat.at;
+            beat.at = beat.at.saturating_sub(back);
         }
         Ring { beats }
     }
@@ -103,12 +108,13 @@ impl Ring {
         self.beats.get(known).map(|beat| beat.at)
     }
 
-    /// Bytes of WAL in a second, over the time since the newest beat that is at least `over` old.
+    /// Bytes of WAL in a second, over the time since the newest beat that is at least `over` old, or as far back as is known.
+    /// None as long as that is less than a minute: a burst of a few seconds is no rate.
     pub fn bytes_per_second(&self, head: Position, now: Time, over: Time) -> Option<f64> {
-        let old = self.beats.iter().rfind(|beat| now - beat.at >= over);
+        let age = |beat: &Beat| now.saturating_sub(beat.at);
+        let old = self.beats.iter().rfind(|beat| age(beat) >= over);
         let from = old.or_else(|| self.beats.first())?;
-        let time = seconds(now - from.at);
-        (time > 0.0).then(|| head.saturating_sub(from.position) as f64 / time)
+        (age(from) >= LEAST_RATE_OVER).then(|| head.saturating_sub(from.position) as f64 / seconds(age(from)))
     }
 }
 
@@ -179,20 +185,52 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_never_gives_a_lag_of_zero_for_long() {
+    fn a_clock_that_was_set_back_makes_nothing_look_younger() {
         // At position 200 the clock went back by an hour.
-        let ring = ring(&[(100, 3700), (200, 101), (300, 110)]);
-        assert_eq!(ring.seconds_behind(100, 400, 111 * SECOND), Some(10.0));
+        let ring = ring(&[(50, 3400), (100, 3700), (200, 101), (300, 110)]);
+        let behind = |position, now| ring.seconds_behind(position, 400, now * SECOND);
+        assert_eq!(behind(200, 111), Some(10.0));
+        // From 3700 to 101 no time is known to have passed.
+        assert_eq!(behind(100, 111), Some(10.0));
+        assert_eq!(behind(50, 111), Some(310.0));
         // Even now the clock is before the beat: nothing negative.
-        assert_eq!(ring.seconds_behind(100, 400, 50 * SECOND), Some(0.0));
+        assert_eq!(behind(100, 50), Some(0.0));
+    }
+
+    #[test]
+    fn no_beat_is_too_far_off() {
+        let ring = Ring::new(
+            [Time::MAX, 0, Time::MIN, Time::MAX, Time::MIN]
+                .into_iter()
+                .zip([0, 1, 2, 3, Position::MAX])
+                .map(|(at, position)| Beat { position, at })
+                .collect(),
+        );
+        for position in [0, 1, 2, 3, Position::MAX] {
+            for now in [Time::MIN, 0, Time::MAX] {
+                ring.seconds_behind_or_more(position, Position::MAX, now);
+                ring.bytes_per_second(position, now, 300 * SECOND);
+            }
+        }
     }
 
     #[test]
     fn the_rate_is_taken_over_the_time_that_was_asked_for() {
-        let ring = ring(&[(0, 0), (1000, 10), (1100, 20)]);
-        assert_eq!(ring.bytes_per_second(1200, 30 * SECOND, 10 * SECOND), Some(10.0));
-        assert_eq!(ring.bytes_per_second(1200, 30 * SECOND, 15 * SECOND), Some(10.0));
-        assert_eq!(ring.bytes_per_second(1200, 30 * SECOND, 600 * SECOND), Some(40.0));
+        let ring = ring(&[(0, 0), (10_000, 100), (11_000, 200)]);
+        let rate = |now, over| ring.bytes_per_second(12_000, now * SECOND, over * SECOND);
+        assert_eq!(rate(300, 100), Some(10.0));
+        assert_eq!(rate(300, 150), Some(10.0));
+        assert_eq!(rate(300, 6000), Some(40.0));
         assert_eq!(Ring::default().bytes_per_second(1, 1, 1), None);
+    }
+
+    #[test]
+    fn a_burst_of_a_few_seconds_is_no_rate() {
+        let ring = ring(&[(0, 0), (1_000_000, 1)]);
+        assert_eq!(ring.bytes_per_second(2_000_000, 59 * SECOND, 300 * SECOND), None);
+        assert_eq!(
+            ring.bytes_per_second(6_000_000, 60 * SECOND, 300 * SECOND),
+            Some(100_000.0)
+        );
     }
 }

@@ -3,13 +3,13 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::classes::allowance;
+use super::classes::{Allowance, allowance};
 use super::freshness::{Node, this_node};
 use super::peers::{Peer, head, peers, ring};
 use super::ring::{Time, seconds};
-use super::verdict::may_serve;
+use super::verdict::Judged;
 use crate::error::Error;
-use crate::installed::Installed;
+use crate::installed::{Installed, Table};
 use crate::pg::{identity, process, replication};
 
 #[pg_extern]
@@ -17,15 +17,21 @@ fn can_serve(class: Option<&str>) -> Result<bool, ErrorReport> {
     let Some(class) = class else { return Ok(false) };
     Ok(identity::as_owner(|| {
         let installed = Installed::require()?;
-        let Some(allowed) = allowance(&installed, class)? else {
-            return Ok(false);
-        };
-        Ok(node_may_serve(&this_node(&installed)?, allowed))
+        match allowance(&installed, class)? {
+            Allowance::Known(allowed) => Ok(node_may_serve(&this_node(&installed)?, allowed)),
+            Allowance::NoSuchClass | Allowance::Locked => Ok(false),
+        }
     })?)
 }
 
 fn node_may_serve(node: &Node, allowed: Time) -> bool {
     node.is_primary() || may_serve(&node.judged, allowed)
+}
+
+/// Whether a standby may serve data that are allowed to be this old; 0: only the primary may. Fails closed: where nothing is known
+/// there is no bound.
+fn may_serve(judged: &Judged, allowed: Time) -> bool {
+    allowed > 0 && judged.at_most.is_some_and(|old| old <= seconds(allowed))
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +81,11 @@ fn route_read(
 
 fn candidates(class: &str) -> Result<Vec<Candidate>, Error> {
     let installed = Installed::require()?;
-    let allowed = allowance(&installed, class)?.ok_or_else(|| Error::UnknownReadClass(class.to_owned()))?;
+    let allowed = match allowance(&installed, class)? {
+        Allowance::Known(allowed) => allowed,
+        Allowance::NoSuchClass => return Err(Error::UnknownReadClass(class.to_owned())),
+        Allowance::Locked => return Err(Error::TableLocked(installed.qualified(Table::ReadClasses))),
+    };
     let ring = ring(&installed)?;
     let node = this_node(&installed)?;
     let (head, now) = (head(), process::now());
@@ -154,6 +164,7 @@ fn sort(candidates: &mut [Candidate]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::verdict::Verdict;
     use super::*;
 
     fn peer(name: &str, state: &str) -> Peer {
@@ -196,6 +207,32 @@ mod tests {
         for candidate in &all {
             assert_eq!(candidate.reason.is_none(), candidate.eligible, "{candidate:?}");
         }
+    }
+
+    #[test]
+    fn only_a_known_bound_within_the_allowance_may_serve() {
+        const S: Time = 1_000_000;
+        let may = |at_most, allowed| {
+            let judged = Judged {
+                verdict: Verdict::Disconnected,
+                at_most,
+                at_least: None,
+                bytes_behind: 0,
+                skew: None,
+                beat_age: None,
+                heard_ago: None,
+                why: None,
+            };
+            may_serve(&judged, allowed)
+        };
+        assert!(may(Some(0.5), 3 * S) && may(Some(3.0), 3 * S));
+        assert!(!may(Some(3.1), 3 * S));
+        assert!(may(Some(10.0), 300 * S), "the bound holds, connected or not");
+        assert!(!may(None, Time::MAX));
+        assert!(
+            !may(Some(0.0), 0),
+            "only the primary answers where nothing may be old"
+        );
     }
 
     #[test]

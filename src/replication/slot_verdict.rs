@@ -24,6 +24,10 @@ impl SlotVerdict {
 #[derive(Debug, Clone, Copy)]
 pub struct Slot<'a> {
     pub wal_status: Option<&'a str>,
+    /// The server has given it up, for lack of WAL or another reason.
+    pub invalid: bool,
+    /// A copy of a slot of the primary, which this standby keeps up to date.
+    pub synced: bool,
     pub active: bool,
     /// WAL that is kept for it.
     pub retained: Option<i64>,
@@ -52,13 +56,15 @@ const HOUR: f64 = 60.0 * MINUTE;
 const OLD_CATALOG: i64 = 10_000_000;
 
 pub fn judge_slot(slot: &Slot) -> JudgedSlot {
-    if slot.wal_status == Some("lost") {
+    if slot.invalid || slot.wal_status == Some("lost") {
         return JudgedSlot {
             verdict: SlotVerdict::Lost,
             seconds_left: None,
-            remedy: Some(
-                "Its consumer needs a new copy of the data: pg_drop_replication_slot(), then start it anew.",
-            ),
+            remedy: Some(if slot.synced {
+                "After a failover its consumer would need a new copy of the data. As long as the slot is well on the primary, the next synchronisation makes this one again."
+            } else {
+                "Its consumer needs a new copy of the data: pg_drop_replication_slot(), then start it anew."
+            }),
         };
     }
     let left = slot.safe.or(slot.free_on_disk);
@@ -93,12 +99,12 @@ pub fn judge_slot(slot: &Slot) -> JudgedSlot {
     } else if none_retained {
         (SlotVerdict::Ok, None)
     } else if at_least(idle, HOUR) {
-        (
-            SlotVerdict::Critical,
-            Some(
-                "Nobody has read it for an hour: start its consumer, or drop it with pg_drop_replication_slot().",
-            ),
-        )
+        let remedy = if slot.synced {
+            "It was not synchronised for an hour: see sync_replication_slots, and the slot on the primary."
+        } else {
+            "Nobody has read it for an hour: start its consumer, or drop it with pg_drop_replication_slot()."
+        };
+        (SlotVerdict::Critical, Some(remedy))
     } else if is(free, 0.2) || is(seconds_left, HOUR) {
         (
             SlotVerdict::Warning,
@@ -107,10 +113,12 @@ pub fn judge_slot(slot: &Slot) -> JudgedSlot {
             ),
         )
     } else if at_least(idle, 10.0 * MINUTE) {
-        (
-            SlotVerdict::Warning,
-            Some("Nobody has read it for ten minutes: start its consumer."),
-        )
+        let remedy = if slot.synced {
+            "It was not synchronised for ten minutes: see sync_replication_slots, and the slot on the primary."
+        } else {
+            "Nobody has read it for ten minutes: start its consumer."
+        };
+        (SlotVerdict::Warning, Some(remedy))
     } else if slot.catalog_xmin_age.is_some_and(|age| age > OLD_CATALOG) {
         (
             SlotVerdict::Warning,
@@ -142,6 +150,8 @@ mod tests {
     fn well() -> Slot<'static> {
         Slot {
             wal_status: Some("reserved"),
+            invalid: false,
+            synced: false,
             active: true,
             retained: Some(MB),
             safe: Some(1000 * MB),
@@ -175,6 +185,30 @@ mod tests {
                     ..idle(5.0)
                 },
                 Lost,
+            ),
+            (
+                "given up by the server for another reason",
+                Slot {
+                    invalid: true,
+                    ..well()
+                },
+                Lost,
+            ),
+            (
+                "a synchronised slot, which nobody reads there",
+                Slot {
+                    synced: true,
+                    ..idle(5.0)
+                },
+                Ok,
+            ),
+            (
+                "a slot that is synchronised no more",
+                Slot {
+                    synced: true,
+                    ..idle(601.0)
+                },
+                Warning,
             ),
             (
                 "unreserved",

@@ -30,6 +30,9 @@ struct Seen {
     confirmed: Option<Position>,
     catalog_xmin_age: Option<i64>,
     inactive_since: Option<Time>,
+    failover: Option<bool>,
+    synced: Option<bool>,
+    invalidation_reason: Option<String>,
 }
 
 /// As a role that may read the statistics of others. What older majors lack comes out of the row as NULL.
@@ -39,8 +42,11 @@ fn slots() -> Result<Vec<Seen>, Error> {
             "SELECT s.slot_name::text, s.slot_type, s.plugin::text, s.database::text,
                     r.application_name || coalesce('@' || host(r.client_addr), ''), s.active, s.wal_status, s.safe_wal_size,
                     (s.restart_lsn - '0/0')::bigint, (s.confirmed_flush_lsn - '0/0')::bigint,
-                    age(s.catalog_xmin)::bigint, (to_jsonb(s) ->> 'inactive_since')::timestamptz
+                    age(s.catalog_xmin)::bigint, (j ->> 'inactive_since')::timestamptz,
+                    (j ->> 'failover')::boolean, (j ->> 'synced')::boolean,
+                    coalesce(j ->> 'invalidation_reason', CASE WHEN (j ->> 'conflicting')::boolean THEN 'conflicting' END)
              FROM pg_replication_slots s LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
+             CROSS JOIN LATERAL to_jsonb(s) AS o (j)
              ORDER BY s.slot_name",
             vec![],
             |rows| {
@@ -62,6 +68,9 @@ fn slots() -> Result<Vec<Seen>, Error> {
                         confirmed: position(10)?,
                         catalog_xmin_age: row.get(11)?,
                         inactive_since: row.get::<TimestampWithTimeZone>(12)?.map(Time::from),
+                        failover: row.get(13)?,
+                        synced: row.get(14)?,
+                        invalidation_reason: row.get(15)?,
                     });
                 }
                 Ok(found)
@@ -83,7 +92,10 @@ fn replication_slots_health_rows() -> Result<
             name!(consumer, Option<String>),
             name!(active, bool),
             name!(inactive_since, Option<TimestampWithTimeZone>),
+            name!(failover, Option<bool>),
+            name!(synced, Option<bool>),
             name!(wal_status, Option<String>),
+            name!(invalidation_reason, Option<String>),
             name!(retained_bytes, Option<i64>),
             name!(lag_bytes, Option<i64>),
             name!(lag_seconds, Option<f64>),
@@ -114,6 +126,9 @@ type Row = (
     Option<String>,
     bool,
     Option<TimestampWithTimeZone>,
+    Option<bool>,
+    Option<bool>,
+    Option<String>,
     Option<String>,
     Option<i64>,
     Option<i64>,
@@ -140,10 +155,12 @@ fn row(slot: Seen, ring: &Ring, head: Position, now: Time, free_on_disk: Option<
     let retained = slot.restart.map(behind);
     let judged = judge_slot(&Slot {
         wal_status: slot.wal_status.as_deref(),
+        invalid: slot.invalidation_reason.is_some(),
+        synced: slot.synced.unwrap_or(false),
         active: slot.active,
         retained,
         safe: slot.safe,
-        inactive_seconds: inactive_since.map(|since| seconds(now - since)),
+        inactive_seconds: inactive_since.map(|since| seconds(now.saturating_sub(since))),
         lag_seconds,
         catalog_xmin_age: slot.catalog_xmin_age,
         rate,
@@ -157,7 +174,10 @@ fn row(slot: Seen, ring: &Ring, head: Position, now: Time, free_on_disk: Option<
         slot.consumer,
         slot.active,
         inactive_since.and_then(|since| TimestampWithTimeZone::try_from(since).ok()),
+        slot.failover,
+        slot.synced,
         slot.wal_status,
+        slot.invalidation_reason,
         retained,
         reached.map(behind),
         lag_seconds,

@@ -77,6 +77,7 @@ fn is_reached(token: &Token) -> Result<bool, Error> {
                 xact::Fate::Committed => Ok(true),
                 xact::Fate::Running => Ok(false),
                 xact::Fate::RolledBack => Err(Error::TokenRolledBack),
+                xact::Fate::Forgotten => Err(Error::TokenTooOld),
             },
         },
     }

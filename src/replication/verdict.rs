@@ -3,6 +3,7 @@
 //! The heartbeat is the only truth that holds at any depth of a cascade. Everything committed before the newest beat that is
 //! visible here is visible here, so its age is what the data are old at most. All else only says why.
 
+use super::clocks::Clocks;
 use super::ring::{Time, seconds};
 use crate::pg::replication::Position;
 
@@ -40,12 +41,7 @@ pub enum Receiver {
     NotWanted,
     Down,
     Starting,
-    Streaming {
-        /// By the sender's clock.
-        sent_at: Time,
-        /// By ours.
-        received_at: Time,
-    },
+    Streaming,
 }
 
 impl Receiver {
@@ -54,26 +50,33 @@ impl Receiver {
             Receiver::NotWanted => "none",
             Receiver::Down => "down",
             Receiver::Starting => "starting",
-            Receiver::Streaming { .. } => "streaming",
+            Receiver::Streaming => "streaming",
         }
     }
+}
+
+/// The newest beat that is visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// By the clock of the primary.
+    pub at: Time,
+    /// Whether a primary of this cluster wrote it: a restored dump or a subscription may have brought it from elsewhere, and then
+    /// no other need follow.
+    pub own: bool,
 }
 
 /// What can be seen on a standby.
 #[derive(Debug, Clone, Copy)]
 pub struct Standby {
-    pub now: Time,
-    /// The time in the newest beat that is visible, by the clock of the primary.
-    pub beat: Option<Time>,
+    pub beat: Option<Seen>,
     pub receiver: Receiver,
+    pub clocks: Clocks,
     pub paused: bool,
     pub replayed: Position,
     /// The furthest position that this server has heard of.
     pub heard_of: Position,
     /// Time between two beats.
     pub interval: Time,
-    /// By how much clocks may differ.
-    pub max_skew: Time,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -91,75 +94,48 @@ pub struct Judged {
     pub why: Option<&'static str>,
 }
 
-pub fn judge(seen: &Standby) -> Judged {
-    let skew = match seen.receiver {
-        Receiver::Streaming {
-            sent_at, received_at, ..
-        } => Some(received_at.saturating_sub(sent_at)),
-        _ => None,
-    };
-    let heard_ago = match seen.receiver {
-        Receiver::Streaming { received_at, .. } => Some(seen.now.saturating_sub(received_at)),
-        _ => None,
-    };
-    let age = seen.beat.map(|beat| seen.now.saturating_sub(beat));
-    let (verdict, why) = verdict(seen, age, skew, heard_ago);
-    let (at_least, at_most) = match (verdict, age) {
-        (Verdict::Skewed | Verdict::Unknown, _) | (_, None) => (None, None),
-        (_, Some(age)) => {
-            // A clock that is behind makes a beat look younger than it is.
-            let behind = skew.map_or(0, |skew| (-skew).max(0));
-            let at_most = age.max(0).saturating_add(behind);
-            // What is here and not yet replayed holds a later beat, as long as the primary writes them.
-            let pending = seen.heard_of > seen.replayed;
-            let at_least = if pending { at_most - seen.interval } else { 0 };
-            (Some(seconds(at_least.max(0))), Some(seconds(at_most)))
+pub fn judge(standby: &Standby) -> Judged {
+    let clocks = &standby.clocks;
+    let age = standby.beat.map(|beat| clocks.now.saturating_sub(beat.at));
+    let (verdict, why) = verdict(standby, age);
+    let bounds = match (verdict, standby.beat, age) {
+        (Verdict::Skewed | Verdict::Unknown, ..) => None,
+        (_, Some(beat), Some(age)) => {
+            let awaits = beat.own && standby.heard_of > standby.replayed;
+            Some(clocks.bounds(age, awaits, standby.interval))
         }
+        _ => None,
     };
+    let skew = clocks.skew();
+    let heard = standby.receiver == Receiver::Streaming || skew.is_some();
     Judged {
         verdict,
-        at_most,
-        at_least,
-        bytes_behind: seen.heard_of.saturating_sub(seen.replayed),
+        at_most: bounds.map(|(_, at_most)| seconds(at_most)),
+        at_least: bounds.map(|(at_least, _)| seconds(at_least)),
+        bytes_behind: standby.heard_of.saturating_sub(standby.replayed),
         skew: skew.map(seconds),
         beat_age: age.map(seconds),
-        heard_ago: heard_ago.map(seconds),
+        heard_ago: clocks.heard_ago().filter(|_| heard).map(seconds),
         why,
     }
 }
 
-fn verdict(
-    seen: &Standby,
-    age: Option<Time>,
-    skew: Option<Time>,
-    heard_ago: Option<Time>,
-) -> (Verdict, Option<&'static str>) {
-    let patience = 2 * seen.interval;
+fn verdict(standby: &Standby, age: Option<Time>) -> (Verdict, Option<&'static str>) {
+    let patience = standby.interval.saturating_mul(2);
     let Some(age) = age else {
         return (
             Verdict::Unknown,
             Some("no heartbeat has arrived here; does the primary write it (pg_telemetry.heartbeat)?"),
         );
     };
-    if age < -seen.max_skew || heard_ago.is_some_and(|ago| ago < -seen.max_skew) {
-        return (
-            Verdict::Skewed,
-            Some("a time in the future: this clock is behind"),
-        );
+    let connected = standby.receiver == Receiver::Streaming;
+    if let Some(fault) = standby.clocks.fault(age, connected) {
+        return (Verdict::Skewed, Some(fault));
     }
-    if skew.is_some_and(|skew| skew < -seen.max_skew) {
-        return (Verdict::Skewed, Some("this clock is behind the sender's"));
-    }
-    if skew.is_some_and(|skew| skew > seen.max_skew) {
-        return (
-            Verdict::Skewed,
-            Some("this clock is ahead of the sender's, or what it sends takes long to arrive"),
-        );
-    }
-    if seen.paused {
+    if standby.paused {
         return (Verdict::Paused, Some("replay is paused: pg_wal_replay_resume()"));
     }
-    match seen.receiver {
+    match standby.receiver {
         Receiver::Down => return (Verdict::Disconnected, Some("no WAL receiver is running")),
         Receiver::Starting if age > patience => {
             return (
@@ -167,7 +143,7 @@ fn verdict(
                 Some("the WAL receiver is connecting, or waiting for more"),
             );
         }
-        Receiver::Streaming { .. } if heard_ago.is_some_and(|ago| ago > patience) => {
+        Receiver::Streaming if standby.clocks.heard_ago().is_some_and(|ago| ago > patience) => {
             return (
                 Verdict::Disconnected,
                 Some(
@@ -180,7 +156,7 @@ fn verdict(
     if age <= patience {
         return (Verdict::Fresh, None);
     }
-    let why = if seen.heard_of > seen.replayed {
+    let why = if standby.heard_of > standby.replayed {
         "replay is behind what has arrived"
     } else {
         "all that arrived is replayed, but no heartbeat comes: the keeper of the primary is down, or the server above is cut off"
@@ -188,295 +164,230 @@ fn verdict(
     (Verdict::Stale, Some(why))
 }
 
-/// Whether data that are allowed to be this old may be served; 0: only the primary may. Fails closed.
-pub fn may_serve(judged: &Judged, allowed: Time) -> bool {
-    let bounded = match judged.verdict {
-        Verdict::Skewed | Verdict::Unknown => false,
-        Verdict::Fresh | Verdict::Stale | Verdict::Disconnected | Verdict::Paused => true,
-    };
-    bounded && allowed > 0 && judged.at_most.is_some_and(|old| old <= seconds(allowed))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::clocks::Heard;
+    use super::Receiver::*;
+    use super::Verdict::*;
     use super::*;
 
     const S: Time = 1_000_000;
     const NOW: Time = 1_000_000 * S;
     const HOUR: Time = 3600 * S;
 
-    /// A standby that is well: the last beat came half a second ago.
-    fn well() -> Standby {
-        Standby {
-            now: NOW,
-            beat: Some(NOW - S / 2),
-            receiver: streaming(S / 2, 1000),
+    /// A standby that is well, but for one thing: the last beat came half a second ago.
+    fn but(change: impl FnOnce(&mut Standby)) -> Standby {
+        let mut standby = Standby {
+            beat: beat(S / 2),
+            receiver: Streaming,
+            clocks: Clocks {
+                now: NOW,
+                heard: heard(S / 2, 1000),
+                max_skew: S / 2,
+            },
             paused: false,
             replayed: 1000,
             heard_of: 1000,
             interval: S,
-            max_skew: S / 2,
-        }
+        };
+        change(&mut standby);
+        standby
     }
 
-    /// Last heard of so long ago, with what was sent then taking so long.
-    fn streaming(ago: Time, took: Time) -> Receiver {
-        Receiver::Streaming {
+    fn beat(ago: Time) -> Option<Seen> {
+        Some(Seen {
+            at: NOW - ago,
+            own: true,
+        })
+    }
+
+    /// The last message came so long ago, and took so long, as far as clocks say.
+    fn heard(ago: Time, took: Time) -> Option<Heard> {
+        Some(Heard {
             sent_at: NOW - ago - took,
             received_at: NOW - ago,
-        }
+        })
     }
 
-    /// What it is called, what is seen, the verdict, and the bounds of the lag.
-    type Situation = (&'static str, Standby, Verdict, Option<f64>, Option<f64>);
+    /// The last beat is ten seconds old.
+    fn late_but(change: impl FnOnce(&mut Standby)) -> Standby {
+        but(|s| {
+            s.beat = beat(10 * S);
+            change(s);
+        })
+    }
 
-    #[test]
-    fn every_situation_has_its_verdict() {
-        use Verdict::*;
-        let old = Some(NOW - 10 * S);
-        let table: &[Situation] = &[
-            ("well", well(), Fresh, Some(0.0), Some(0.5)),
-            (
-                "nothing ever arrived",
-                Standby { beat: None, ..well() },
-                Unknown,
-                None,
-                None,
-            ),
-            (
-                "receiver stopped just now",
-                Standby {
-                    receiver: Receiver::Down,
-                    ..well()
-                },
-                Disconnected,
-                Some(0.0),
-                Some(0.5),
-            ),
-            (
-                "receiver stopped, everything received is replayed",
-                Standby {
-                    receiver: Receiver::Down,
-                    beat: old,
-                    ..well()
-                },
-                Disconnected,
-                Some(0.0),
-                Some(10.0),
-            ),
-            (
-                "receiver starting, data still young",
-                Standby {
-                    receiver: Receiver::Starting,
-                    ..well()
-                },
-                Fresh,
-                Some(0.0),
-                Some(0.5),
-            ),
-            (
-                "starting up with old data",
-                Standby {
-                    receiver: Receiver::Starting,
-                    beat: old,
-                    heard_of: 5000,
-                    ..well()
-                },
-                Disconnected,
-                Some(9.0),
-                Some(10.0),
-            ),
-            (
-                "archive only, young",
-                Standby {
-                    receiver: Receiver::NotWanted,
-                    ..well()
-                },
-                Fresh,
-                Some(0.0),
-                Some(0.5),
-            ),
-            (
-                "archive only, old",
-                Standby {
-                    receiver: Receiver::NotWanted,
-                    beat: old,
-                    ..well()
-                },
-                Stale,
-                Some(0.0),
-                Some(10.0),
-            ),
-            (
-                "replay paused",
-                Standby {
-                    paused: true,
-                    ..well()
-                },
-                Paused,
-                Some(0.0),
-                Some(0.5),
-            ),
-            (
-                "replay paused for long",
-                Standby {
-                    paused: true,
-                    beat: old,
-                    heard_of: 9000,
-                    ..well()
-                },
-                Paused,
-                Some(9.0),
-                Some(10.0),
-            ),
-            (
-                "network cut, the receiver has not noticed",
-                Standby {
-                    receiver: streaming(10 * S, 1000),
-                    beat: old,
-                    ..well()
-                },
-                Disconnected,
-                Some(0.0),
-                Some(10.0),
-            ),
-            (
-                "slow replay",
-                Standby {
-                    beat: old,
-                    heard_of: 9000,
-                    ..well()
-                },
-                Stale,
-                Some(9.0),
-                Some(10.0),
-            ),
-            (
-                "keeper of the primary dead",
-                Standby { beat: old, ..well() },
-                Stale,
-                Some(0.0),
-                Some(10.0),
-            ),
-            (
-                "clock ahead",
-                Standby {
-                    receiver: streaming(S / 2, 5 * S),
-                    beat: Some(NOW - 5 * S),
-                    ..well()
-                },
-                Skewed,
-                None,
-                None,
-            ),
-            (
-                "clock an hour ahead",
-                Standby {
-                    receiver: streaming(S / 2, HOUR),
-                    beat: Some(NOW - HOUR),
-                    ..well()
-                },
-                Skewed,
-                None,
-                None,
-            ),
-            (
-                "clock behind",
-                Standby {
-                    receiver: streaming(S / 2, -5 * S),
-                    beat: Some(NOW + 4 * S),
-                    ..well()
-                },
-                Skewed,
-                None,
-                None,
-            ),
-            (
-                "clock behind, and replay too, so that the beat looks young",
-                Standby {
-                    receiver: streaming(S / 2, -5 * S),
-                    ..well()
-                },
-                Skewed,
-                None,
-                None,
-            ),
-            (
-                "clock behind on a server that hears nobody",
-                Standby {
-                    receiver: Receiver::NotWanted,
-                    beat: Some(NOW + HOUR),
-                    ..well()
-                },
-                Skewed,
-                None,
-                None,
-            ),
-            (
-                "this clock was set back after the last message",
-                Standby {
-                    receiver: streaming(-HOUR, 1000),
-                    beat: Some(NOW + HOUR),
-                    ..well()
-                },
-                Skewed,
-                None,
-                None,
-            ),
-            (
-                "clock a little behind: the bound grows by it",
-                Standby {
-                    receiver: streaming(S / 2, -S / 4),
-                    ..well()
-                },
-                Fresh,
-                Some(0.0),
-                Some(0.75),
-            ),
-            (
-                "a beat from a moment ahead is no negative lag",
-                Standby {
-                    beat: Some(NOW + S / 4),
-                    ..well()
-                },
-                Fresh,
-                Some(0.0),
-                Some(0.0),
-            ),
-        ];
-        for (situation, seen, verdict, at_least, at_most) in table {
-            let judged = judge(seen);
+    /// What is seen, the verdict, and the bounds of the lag.
+    type Situation = (&'static str, Standby, Verdict, Option<(f64, f64)>);
+
+    #[track_caller]
+    fn check(table: &[Situation]) {
+        for (situation, standby, verdict, bounds) in table {
+            let judged = judge(standby);
             assert_eq!(judged.verdict, *verdict, "{situation}");
-            assert_eq!(
-                (judged.at_least, judged.at_most),
-                (*at_least, *at_most),
-                "{situation}"
-            );
+            assert_eq!(judged.at_least.zip(judged.at_most), *bounds, "{situation}");
             assert_eq!(judged.why.is_none(), *verdict == Fresh, "{situation}");
         }
     }
 
+    const YOUNG: Option<(f64, f64)> = Some((0.0, 0.5));
+    const OLD: Option<(f64, f64)> = Some((0.0, 10.0));
+    /// What was heard of and is not replayed holds a later beat.
+    const SURELY_OLD: Option<(f64, f64)> = Some((7.999, 10.0));
+
     #[test]
-    fn only_a_known_bound_within_the_allowance_may_serve() {
-        let may = |seen: Standby, allowed: Time| may_serve(&judge(&seen), allowed);
-        assert!(may(well(), 3 * S));
-        assert!(
-            !may(well(), 0),
-            "only the primary answers where nothing may be old"
-        );
-        assert!(!may(well(), S / 4));
-        let cut = Standby {
-            beat: Some(NOW - 10 * S),
-            receiver: Receiver::Down,
-            ..well()
-        };
-        assert!(!may(cut, 3 * S));
-        assert!(may(cut, 300 * S), "the bound holds, connected or not");
-        assert!(!may(Standby { beat: None, ..well() }, HOUR));
-        let skewed = Standby {
-            receiver: streaming(S / 2, 5 * S),
-            ..well()
-        };
-        assert!(!may(skewed, HOUR));
+    fn where_the_wal_stops_on_its_way() {
+        check(&[
+            ("well", but(|_| ()), Fresh, YOUNG),
+            ("nothing ever arrived", but(|s| s.beat = None), Unknown, None),
+            (
+                "receiver stopped just now",
+                but(|s| s.receiver = Down),
+                Disconnected,
+                YOUNG,
+            ),
+            (
+                "and all that came is replayed",
+                late_but(|s| s.receiver = Down),
+                Disconnected,
+                OLD,
+            ),
+            (
+                "receiver starting, data young",
+                but(|s| s.receiver = Starting),
+                Fresh,
+                YOUNG,
+            ),
+            (
+                "starting up with old data",
+                late_but(|s| (s.receiver, s.heard_of) = (Starting, 5000)),
+                Disconnected,
+                SURELY_OLD,
+            ),
+            (
+                "archive only, young",
+                but(|s| s.receiver = NotWanted),
+                Fresh,
+                YOUNG,
+            ),
+            (
+                "archive only, old",
+                late_but(|s| s.receiver = NotWanted),
+                Stale,
+                OLD,
+            ),
+            ("paused", but(|s| s.paused = true), Paused, YOUNG),
+            (
+                "paused for long",
+                late_but(|s| (s.paused, s.heard_of) = (true, 9000)),
+                Paused,
+                SURELY_OLD,
+            ),
+            (
+                "network cut, and the receiver has not noticed",
+                late_but(|s| s.clocks.heard = heard(10 * S, 1000)),
+                Disconnected,
+                OLD,
+            ),
+            ("slow replay", late_but(|s| s.heard_of = 9000), Stale, SURELY_OLD),
+            ("keeper of the primary dead", late_but(|_| ()), Stale, OLD),
+            (
+                "a beat that came from another cluster says nothing of the next",
+                late_but(|s| {
+                    s.heard_of = 9000;
+                    s.beat = s.beat.map(|beat| Seen { own: false, ..beat });
+                }),
+                Stale,
+                OLD,
+            ),
+        ]);
+    }
+
+    #[test]
+    fn where_a_clock_is_wrong() {
+        let hears_nobody = |s: &mut Standby, receiver| (s.receiver, s.clocks.heard) = (receiver, None);
+        check(&[
+            (
+                "ahead",
+                but(|s| (s.beat, s.clocks.heard) = (beat(5 * S), heard(S / 2, 5 * S))),
+                Skewed,
+                None,
+            ),
+            (
+                "an hour ahead",
+                but(|s| (s.beat, s.clocks.heard) = (beat(HOUR), heard(S / 2, HOUR))),
+                Skewed,
+                None,
+            ),
+            (
+                "behind",
+                but(|s| (s.beat, s.clocks.heard) = (beat(-4 * S), heard(S / 2, -5 * S))),
+                Skewed,
+                None,
+            ),
+            (
+                "behind, and replay too: the beat looks young",
+                but(|s| s.clocks.heard = heard(S / 2, -5 * S)),
+                Skewed,
+                None,
+            ),
+            (
+                "behind, where nobody is heard",
+                but(|s| {
+                    hears_nobody(s, NotWanted);
+                    s.beat = beat(-HOUR);
+                }),
+                Skewed,
+                None,
+            ),
+            (
+                "set back after the last message",
+                but(|s| (s.beat, s.clocks.heard) = (beat(-HOUR), heard(-HOUR, 1000))),
+                Skewed,
+                None,
+            ),
+            (
+                "set back after the receiver has stopped, and the beat looks young",
+                but(|s| (s.receiver, s.clocks.heard) = (Down, heard(-HOUR, 1000))),
+                Skewed,
+                None,
+            ),
+            (
+                "the last message before the cut took long",
+                late_but(|s| (s.receiver, s.clocks.heard) = (Down, heard(5 * S, 4 * S))),
+                Disconnected,
+                OLD,
+            ),
+            (
+                "a little behind: the bounds grow by it",
+                late_but(|s| (s.heard_of, s.clocks.heard) = (9000, heard(S / 2, -S / 4))),
+                Stale,
+                Some((8.25, 10.25)),
+            ),
+            (
+                "a little ahead: the lower bound shrinks by it",
+                late_but(|s| (s.heard_of, s.clocks.heard) = (9000, heard(S / 2, S / 4))),
+                Stale,
+                Some((7.75, 10.0)),
+            ),
+            (
+                "a beat from a moment ahead is no negative lag",
+                but(|s| s.beat = beat(-S / 4)),
+                Fresh,
+                Some((0.0, 0.0)),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn what_was_heard_last_is_shown_until_a_receiver_starts_anew() {
+        let heard_ago =
+            |receiver, heard| judge(&but(|s| (s.receiver, s.clocks.heard) = (receiver, heard))).heard_ago;
+        assert_eq!(heard_ago(Streaming, heard(S, 1000)), Some(1.0));
+        assert_eq!(heard_ago(Down, heard(S, 1000)), Some(1.0));
+        // It has heard nothing, for a second.
+        assert_eq!(heard_ago(Streaming, heard(S, 0)), Some(1.0));
+        assert_eq!(heard_ago(Starting, heard(S, 0)), None);
+        assert_eq!(heard_ago(NotWanted, None), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Cluster, Database, Proxy, Session, eventually};
+use crate::{Builder, Cluster, Database, Proxy, Session, eventually};
 
 /// A verdict changes within two heartbeats; the rest is for a busy machine.
 pub const TWO_BEATS: Duration = Duration::from_millis(2000 + 1500);
@@ -22,10 +22,16 @@ pub struct Pair {
 
 /// A primary and a standby that streams from it over a wire, fresh.
 pub fn pair() -> Pair {
-    let primary = Cluster::builder()
+    pair_with(Cluster::builder())
+}
+
+pub fn pair_with(builder: Builder) -> Pair {
+    let primary = builder
         .preload()
         .set("cluster_name", "north")
         .set("wal_keep_size", "128MB")
+        // Who was cut off comes back without a pause of five seconds.
+        .set("wal_retrieve_retry_interval", "200ms")
         .start();
     let database = primary.create_database("fleet");
     let session = database.install();
@@ -42,6 +48,42 @@ pub fn pair() -> Pair {
         standby,
         replica,
     }
+}
+
+/// A standby, and a session on it.
+pub struct Node {
+    pub cluster: Arc<Cluster>,
+    pub session: Session,
+}
+
+/// A pair, one more standby of the primary, and a server below the first standby: two hops from the primary.
+pub struct Fleet {
+    pub pair: Pair,
+    pub other: Node,
+    pub leaf: Node,
+}
+
+pub fn fleet() -> Fleet {
+    fleet_with(Cluster::builder())
+}
+
+pub fn fleet_with(builder: Builder) -> Fleet {
+    let pair = pair_with(builder);
+    let [other, leaf] = [&pair.primary, &pair.standby].map(|above| {
+        let cluster = above.standby();
+        let mut session = cluster.connect("fleet");
+        becomes_within(STARTED, &mut session, "fresh");
+        Node { cluster, session }
+    });
+    Fleet { pair, other, leaf }
+}
+
+/// A standby of which nothing is wrong.
+#[track_caller]
+pub fn is_well(session: &mut Session) {
+    becomes(session, "fresh");
+    serves(session, "ftt");
+    every_read_works(session);
 }
 
 #[track_caller]

@@ -1,81 +1,97 @@
-//! Freshness when the clock of a standby, or of its primary, is wrong.
+//! Freshness when the clock of a standby, or of its primary, is wrong: a primary, two standbys, and a server below one of them.
 
-use std::sync::Arc;
-
-use cluster_tests::replicas::{STARTED, TWO_BEATS, becomes, becomes_within, every_read_works, serves};
-use cluster_tests::{Cluster, Database, Stop, eventually};
+use cluster_tests::replicas::{
+    Fleet, STARTED, TWO_BEATS, becomes, becomes_not, becomes_within, every_read_works, fleet, is_well, serves,
+};
+use cluster_tests::{Stop, eventually};
 
 const WRONG: [i64; 4] = [5, -5, 3600, -3600];
 
-struct Nodes {
-    primary: Arc<Cluster>,
-    database: Database,
-    standby: Arc<Cluster>,
-}
-
-fn nodes() -> Nodes {
-    let primary = Cluster::builder()
-        .preload()
-        // A jump of the primary's clock looks to it like a standby that has not answered for an hour: it hangs up.
-        .set("wal_retrieve_retry_interval", "200ms")
-        .start();
-    let database = primary.create_database("fleet");
-    drop(database.install());
-    let standby = primary.standby();
-    Nodes {
-        primary,
-        database,
-        standby,
-    }
-}
-
 #[test]
 fn the_clock_of_a_standby() {
-    let nodes = nodes();
-    nodes.standby.stop(Stop::Fast);
-    let clock = nodes.standby.clock();
-    nodes.standby.start();
-    let mut replica = nodes.standby.connect("fleet");
-    becomes_within(STARTED, &mut replica, "fresh");
+    let Fleet {
+        mut pair,
+        mut other,
+        mut leaf,
+    } = fleet();
+    pair.standby.stop(Stop::Fast);
+    let clock = pair.standby.clock();
+    pair.standby.start();
+    pair.replica = pair.standby.connect("fleet");
+    for session in [&mut pair.replica, &mut leaf.session] {
+        becomes_within(STARTED, session, "fresh");
+    }
     for ahead in WRONG {
         clock.set_ahead(ahead);
-        let row = becomes(&mut replica, "skewed");
-        assert_eq!(row[2..4], ["<null>", "<null>"], "{row:?}");
-        serves(&mut replica, "fff");
-        every_read_works(&mut replica);
+        // The one below compares its clock with that of the server above it.
+        for session in [&mut pair.replica, &mut leaf.session] {
+            let row = becomes(session, "skewed");
+            assert_eq!(row[2..4], ["<null>", "<null>"], "{row:?}");
+            serves(session, "fff");
+            every_read_works(session);
+        }
+        is_well(&mut other.session);
         clock.set_ahead(0);
-        becomes(&mut replica, "fresh");
-        serves(&mut replica, "ftt");
+        for session in [&mut pair.replica, &mut leaf.session] {
+            becomes_within(STARTED, session, "fresh");
+            is_well(session);
+        }
     }
+
+    // Set back after the connection has gone: the beat it has would look young for another hour.
+    pair.wire.cut();
+    becomes(&mut pair.replica, "disconnected");
+    clock.set_ahead(-3600);
+    becomes(&mut pair.replica, "skewed");
+    serves(&mut pair.replica, "fff");
+    clock.set_ahead(0);
+    pair.wire.mend();
+    becomes_within(STARTED, &mut pair.replica, "fresh");
 }
 
 #[test]
 fn the_clock_of_the_primary() {
-    let Nodes {
-        primary,
-        database,
-        standby,
-    } = nodes();
-    primary.stop(Stop::Fast);
-    let clock = primary.clock();
-    primary.start();
-    let mut session = database.connect();
-    let mut replica = standby.connect("fleet");
-    becomes_within(STARTED, &mut replica, "fresh");
+    let Fleet {
+        mut pair,
+        mut other,
+        mut leaf,
+    } = fleet();
+    drop(pair.session);
+    pair.primary.stop(Stop::Fast);
+    let clock = pair.primary.clock();
+    pair.primary.start();
+    let mut session = pair.database.connect();
+    for session in [&mut pair.replica, &mut other.session, &mut leaf.session] {
+        becomes_within(STARTED, session, "fresh");
+    }
     for ahead in WRONG {
         clock.set_ahead(ahead);
-        let row = becomes(&mut replica, "skewed");
-        assert_eq!(row[2..4], ["<null>", "<null>"], "{row:?}");
-        serves(&mut replica, "fff");
+        for session in [&mut pair.replica, &mut other.session] {
+            let row = becomes(session, "skewed");
+            assert_eq!(row[2..4], ["<null>", "<null>"], "{row:?}");
+            serves(session, "fff");
+            every_read_works(session);
+        }
+        // Two hops away only a time in the future proves it; a clock that is behind makes data look older than they are.
+        let row = becomes_not(&mut leaf.session, "fresh");
+        assert_eq!(row[0], if ahead > 0 { "skewed" } else { "stale" }, "{row:?}");
+        let expected = match ahead {
+            -5 => "fft",
+            _ => "fff",
+        };
+        serves(&mut leaf.session, expected);
+        every_read_works(&mut leaf.session);
         serves(&mut session, "ttt");
         // Heartbeats go on by that clock, and so the primary goes on telling who is behind.
         let fine = "SELECT state, replay_lag_seconds BETWEEN 0 AND 3 FROM telemetry.replication_lag";
-        eventually(TWO_BEATS, "a lag that is no hour", || match session.rows(fine) {
-            rows if rows == [["streaming", "t"]] => Ok(()),
+        eventually(TWO_BEATS, "lags that are no hour", || match session.rows(fine) {
+            rows if rows == [["streaming", "t"], ["streaming", "t"]] => Ok(()),
             rows => Err(rows),
         });
         clock.set_ahead(0);
-        becomes(&mut replica, "fresh");
-        serves(&mut replica, "ftt");
+        for session in [&mut pair.replica, &mut other.session, &mut leaf.session] {
+            becomes_within(STARTED, session, "fresh");
+            is_well(session);
+        }
     }
 }

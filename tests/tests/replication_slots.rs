@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cluster_tests::replicas::{STARTED, becomes_within, pair};
+use cluster_tests::campaign::announce;
+use cluster_tests::readings::{attribute, stage};
+use cluster_tests::replicas::{Pair, STARTED, becomes_within, pair, pair_with};
 use cluster_tests::{Cluster, SOON, Session, eventually};
 
 #[test]
@@ -60,11 +62,7 @@ fn a_slot_that_nobody_reads_is_warned_of_before_it_is_lost() {
     session.exec("CREATE TABLE load (t text)");
     let look = "SELECT verdict, wal_status, lag_seconds, seconds_left, retained_bytes, remedy
                 FROM replication_slots_health WHERE slot_name = 'left_behind'";
-    // Right after the installation the WAL seems to grow fast.
-    eventually(Duration::from_secs(60), "all is well with it", || {
-        let row = session.rows(look).swap_remove(0);
-        if row[0] == "ok" { Ok(()) } else { Err(row) }
-    });
+    assert_eq!(session.rows(look)[0][0], "ok");
     let mut verdicts: Vec<String> = vec!["ok".into()];
     eventually(Duration::from_secs(60), "the slot is lost", || {
         session.exec(
@@ -131,4 +129,182 @@ fn after_a_failover_a_slot_is_made_again_and_judged_there() {
         }
     });
     assert_eq!(pair.session.rows(look)[0][0], "consumer");
+}
+
+/// Rates that were seen over seconds would tell of a disk that is full in a minute, right after the installation.
+#[test]
+fn a_new_slot_on_a_server_that_was_just_set_up_is_well() {
+    let cluster = Cluster::builder()
+        .preload()
+        .set("max_slot_wal_keep_size", "2GB")
+        .start();
+    let database = cluster.create_database("fleet");
+    let mut session = database.install();
+    session.exec("SELECT pg_create_physical_replication_slot('fresh', true)");
+    session
+        .exec("CREATE TABLE load AS SELECT repeat(md5(n::text), 30) AS t FROM generate_series(1, 30000) n");
+    let look = "SELECT verdict, wal_bytes_per_second, seconds_left, retained_bytes > 20000000, count(*) FILTER (WHERE h.slot = 0) > 0
+                FROM replication_slots_health LEFT JOIN replication_heartbeat h ON true GROUP BY 1, 2, 3, 4";
+    eventually(STARTED, "a heartbeat", || {
+        let rows = session.rows(look);
+        // Nothing but these verdicts on the way there.
+        assert_eq!(rows[0][..4], ["ok", "<null>", "<null>", "t"], "{rows:?}");
+        if rows[0][4] == "t" { Ok(()) } else { Err(rows) }
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(session.rows(look)[0][..4], ["ok", "<null>", "<null>", "t"]);
+    // Once there is enough to tell it by, there is a rate.
+    session
+        .exec("UPDATE replication_heartbeat SET written_at = written_at - interval '2 min' WHERE slot > 60");
+    assert!(
+        session.is_true("SELECT wal_bytes_per_second > 0 AND seconds_left > 0 FROM replication_slots_health")
+    );
+}
+
+fn is_17(session: &mut Session) -> bool {
+    let is = session.is_true("SELECT current_setting('server_version_num')::int >= 170000");
+    if !is {
+        announce("SKIPPED: slots that standbys synchronise: PostgreSQL 17 has them");
+    }
+    is
+}
+
+/// PostgreSQL 17: a consumer goes on, after a failover, from the slot that the standby has kept up to date.
+#[test]
+fn slots_that_are_synchronised_survive_a_failover() {
+    let mut pair = pair_with(Cluster::builder().set("wal_level", "logical"));
+    if !is_17(&mut pair.session) {
+        return;
+    }
+    let Pair {
+        session,
+        replica,
+        primary,
+        standby,
+        ..
+    } = &mut pair;
+    session
+        .exec("SELECT pg_create_physical_replication_slot('south'); SELECT create_cdc_publications('fleet')");
+    for (name, value) in [
+        ("primary_slot_name", "south"),
+        ("hot_standby_feedback", "on"),
+        ("sync_replication_slots", "on"),
+    ] {
+        standby.set(name, value);
+    }
+    replica.exec(&format!(
+        "ALTER SYSTEM SET primary_conninfo = 'host={} port=5432 user=postgres dbname=postgres'",
+        primary.socket_dir().display()
+    ));
+    standby.reload();
+    session.exec("SELECT pg_create_logical_replication_slot('kept', 'pgoutput', false, false, true)");
+    session.exec("SELECT pg_create_logical_replication_slot('not_kept', 'pgoutput')");
+    let target = Cluster::builder().start();
+    let mut copy = target.connect("postgres");
+    copy.exec(
+        "CREATE SCHEMA telemetry; SET search_path = telemetry;
+         CREATE TABLE entity_values_ts (tenant_id bigint, entity_id bigint, ingested_at timestamptz, observed_at timestamptz,
+             value_num double precision, value_int bigint, attribute_id int, value_text text)",
+    );
+    copy.exec(&format!(
+        "CREATE SUBSCRIPTION warehouse CONNECTION 'host={} port=5432 user=postgres dbname=fleet'
+             PUBLICATION fleet_facts WITH (failover = true)",
+        primary.socket_dir().display()
+    ));
+    let id = attribute(session, "temperature", "number");
+    stage(session, "entity_values_ingest", id, 1, 100);
+    let copied = |copy: &mut Session, rows: i64| {
+        eventually(SOON * 3, &format!("{rows} rows in the copy"), || {
+            match copy.number("SELECT count(*) FROM entity_values_ts") {
+                seen if seen == rows => Ok(()),
+                seen => Err(seen),
+            }
+        });
+    };
+    copied(&mut copy, 100);
+
+    let slots = "SELECT slot_name, kind, failover, synced, verdict, invalidation_reason FROM telemetry.replication_slots_health ORDER BY 1";
+    let row = |name: &str, kind: &str, failover: &str, synced: &str| {
+        [name, kind, failover, synced, "ok", "<null>"]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    assert_eq!(
+        session.rows(slots),
+        [
+            row("kept", "logical", "t", "f"),
+            row("not_kept", "logical", "f", "f"),
+            row("south", "physical", "f", "f"),
+            row("warehouse", "logical", "t", "f"),
+        ]
+    );
+    let on_standby = [
+        row("kept", "logical", "t", "t"),
+        row("warehouse", "logical", "t", "t"),
+    ];
+    let ready = "SELECT count(*) FROM pg_replication_slots WHERE synced AND NOT temporary AND invalidation_reason IS NULL";
+    eventually(SOON * 3, "both slots on the standby", || {
+        // What keeps a slot back moves, so that it can be taken over.
+        session.exec("SELECT pg_logical_slot_get_binary_changes('kept', NULL, NULL, 'proto_version', '1', 'publication_names', 'fleet_facts')");
+        session.exec("SELECT pg_log_standby_snapshot()");
+        match replica.number(ready) {
+            2 => Ok(()),
+            _ => Err(replica.rows(slots)),
+        }
+    });
+    assert_eq!(replica.rows(slots), on_standby);
+    stage(session, "entity_values_ingest_durable", id, 101, 150);
+    copied(&mut copy, 150);
+    standby.catch_up_with(primary);
+    std::thread::sleep(Duration::from_secs(2));
+
+    primary.crash();
+    standby.promote();
+    copy.exec(&format!(
+        "ALTER SUBSCRIPTION warehouse CONNECTION 'host={} port=5432 user=postgres dbname=fleet'",
+        standby.socket_dir().display()
+    ));
+    stage(replica, "telemetry.entity_values_ingest", id, 151, 200);
+    copied(&mut copy, 200);
+    assert_eq!(
+        copy.number("SELECT count(DISTINCT entity_id) FROM entity_values_ts"),
+        200
+    );
+    let there = replica.rows("SELECT verdict, failover, active FROM telemetry.replication_slots_health WHERE slot_name = 'warehouse'");
+    assert_eq!(there, [["ok", "t", "t"]]);
+    copy.exec("DROP SUBSCRIPTION warehouse");
+}
+
+/// PostgreSQL 17 says why it has given a slot up; some reasons have nothing to do with WAL.
+#[test]
+fn a_slot_that_conflicts_with_replay_is_lost_with_its_reason() {
+    let mut pair = pair_with(Cluster::builder().set("wal_level", "logical"));
+    if !is_17(&mut pair.session) {
+        return;
+    }
+    let making = pair.standby.connect("fleet");
+    let making = std::thread::spawn(move || {
+        let mut making = making;
+        making.exec("SELECT pg_create_logical_replication_slot('on_standby', 'test_decoding')");
+    });
+    eventually(SOON, "the slot is made", || {
+        pair.session.exec("SELECT pg_log_standby_snapshot()");
+        if making.is_finished() { Ok(()) } else { Err(()) }
+    });
+    making.join().expect("a slot");
+    let look = "SELECT verdict, invalidation_reason FROM telemetry.replication_slots_health WHERE slot_name = 'on_standby'";
+    assert_eq!(pair.replica.rows(look), [["ok", "<null>"]]);
+    // Without feedback the rows of catalogs that it may need go.
+    eventually(SOON, "a conflict", || {
+        pair.session
+            .exec("CREATE TABLE gone (); DROP TABLE gone; VACUUM pg_class, pg_attribute, pg_type, pg_depend");
+        match pair.replica.rows(look) {
+            rows if rows == [["lost", "rows_removed"]] => Ok(()),
+            rows => Err(rows),
+        }
+    });
+    assert!(
+        pair.replica
+            .is_true("SELECT remedy IS NOT NULL FROM telemetry.replication_slots_health")
+    );
 }

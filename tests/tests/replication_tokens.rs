@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use cluster_tests::replicas::pair;
-use cluster_tests::{Cluster, Session, eventually, shared};
+use cluster_tests::replicas::{Pair, pair, pair_with};
+use cluster_tests::{Cluster, Session, Stop, eventually, shared, within};
 
 fn reached(session: &mut Session, token: &str) -> bool {
     session.is_true(&format!("SELECT telemetry.token_reached('{token}')"))
@@ -182,4 +182,161 @@ fn tokens_of_an_abandoned_timeline_are_refused() {
         .session
         .fails_with("55000", &format!("SELECT token_reached('{new}')"));
     assert!(failure.hint.contains("Fence"), "{failure}");
+}
+
+#[test]
+fn a_token_stands_for_the_whole_transaction() {
+    let mut pair = pair_with(Cluster::builder().set("max_prepared_transactions", 2));
+    let Pair { session, replica, .. } = &mut pair;
+    session.exec("CREATE TABLE notes (n int)");
+
+    // Whatever becomes of a subtransaction that asked, it is the transaction that counts.
+    session.exec("BEGIN; SAVEPOINT s; INSERT INTO notes VALUES (1)");
+    let inside = session.text("SELECT commit_token()");
+    session.exec("ROLLBACK TO s");
+    assert_eq!(
+        session.text("SELECT commit_token()").split("-L").next(),
+        inside.split("-L").next()
+    );
+    assert!(!reached(session, &inside) && !reached(replica, &inside));
+    session.exec("INSERT INTO notes VALUES (2); COMMIT");
+    assert!(wait(replica, &inside, "10 s"));
+    assert_eq!(replica.column("SELECT n FROM notes"), ["2"]);
+
+    // One that only reads has written nothing: its token is of what is there.
+    session.exec("BEGIN READ ONLY");
+    let reading = session.text("SELECT commit_token()");
+    assert!(!reading.contains("-X"), "{reading}");
+    session.exec("COMMIT");
+    assert!(wait(replica, &reading, "10 s"));
+
+    // Prepared is not committed, on neither node, nor after a restart.
+    session.exec("BEGIN; INSERT INTO notes VALUES (3)");
+    let prepared = session.text("SELECT commit_token()");
+    session.exec("PREPARE TRANSACTION 'later'");
+    pair.standby.catch_up_with(&pair.primary);
+    assert!(!reached(session, &prepared) && !wait(replica, &prepared, "200 ms"));
+    pair.standby.restart(Stop::Fast);
+    pair.replica = pair.standby.connect("fleet");
+    let Pair { session, replica, .. } = &mut pair;
+    assert!(!reached(replica, &prepared));
+    session.exec("COMMIT PREPARED 'later'");
+    assert!(wait(replica, &prepared, "20 s"));
+    assert_eq!(replica.number("SELECT count(*) FROM notes"), 2);
+    session.exec("BEGIN; INSERT INTO notes VALUES (4)");
+    let prepared = session.text("SELECT commit_token()");
+    session.exec("PREPARE TRANSACTION 'never'; ROLLBACK PREPARED 'never'");
+    pair.standby.catch_up_with(&pair.primary);
+    for session in [&mut pair.session, &mut pair.replica] {
+        session.fails_with("40000", &format!("SELECT telemetry.token_reached('{prepared}')"));
+    }
+}
+
+#[test]
+fn a_crash_of_the_primary_rolls_back_what_was_open() {
+    let mut pair = pair();
+    pair.session.exec("BEGIN; CREATE TABLE open ()");
+    let open = pair.session.text("SELECT commit_token()");
+    pair.standby.catch_up_with(&pair.primary);
+    assert!(!reached(&mut pair.replica, &open));
+    pair.primary.crash();
+    pair.primary.start();
+    pair.session = pair.database.connect();
+    pair.session
+        .fails_with("40000", &format!("SELECT token_reached('{open}')"));
+    // The standby hears of it with the checkpoint.
+    pair.standby.catch_up_with(&pair.primary);
+    pair.replica
+        .fails_with("40000", &format!("SELECT telemetry.token_reached('{open}')"));
+}
+
+#[test]
+fn a_transaction_that_is_recorded_no_more() {
+    let database = shared::database();
+    let mut session = database.install();
+    let token = session.text("SELECT commit_token()");
+    let (start, position) = token.rsplit_once("-L").expect("a position");
+    // Before the first that a new cluster has.
+    let failure = session.fails_with(
+        "55000",
+        &format!("SELECT token_reached('{start}-X3-L{position}')"),
+    );
+    assert!(
+        failure.message.contains("too old") && !failure.hint.is_empty(),
+        "{failure}"
+    );
+    // One that has not begun.
+    assert!(!reached(
+        &mut session,
+        &format!("{start}-Xffffffffffffffff-L{position}")
+    ));
+}
+
+#[test]
+fn a_wait_has_bounds() {
+    let database = shared::database();
+    let [mut session, mut waiter] = [database.install(), database.connect()];
+    session.exec("BEGIN; CREATE TABLE open ()");
+    let token = session.text("SELECT commit_token()");
+    let call = |timeout: &str| format!("CALL wait_for_token('{token}', '{timeout}')");
+    for short in ["0", "0.4 ms"] {
+        let answer = within(Duration::from_secs(1), short, || waiter.text(&call(short)));
+        assert_eq!(answer, "f");
+    }
+    let start = Instant::now();
+    assert_eq!(waiter.text(&format!("CALL wait_for_token('{token}')")), "f");
+    assert!(
+        (0.9..3.0).contains(&start.elapsed().as_secs_f64()),
+        "the default is a second"
+    );
+    // Longer than any clock counts; statement_timeout ends it.
+    waiter.exec("SET statement_timeout = '300 ms'");
+    for huge in ["178000000 years", "1 day"] {
+        let failure = waiter.fails_with("57014", &call(huge));
+        assert!(failure.message.contains("statement timeout"), "{failure}");
+    }
+    if waiter.is_true("SELECT current_setting('server_version_num')::int >= 170000") {
+        waiter.fails_with("57014", &call("infinity"));
+        waiter.fails_with("22023", &call("-infinity"));
+    }
+    waiter.exec("RESET statement_timeout");
+
+    // At top level only, with nothing open: neither in a string of several statements nor with a snapshot held.
+    waiter.fails_with("25001", &format!("SELECT 1; {}", call("1 s")));
+    waiter.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
+    waiter.fails_with("25001", &call("1 s"));
+    waiter.exec("ROLLBACK");
+    waiter.exec(&format!(
+        "CREATE PROCEDURE inside(INOUT r boolean DEFAULT NULL) LANGUAGE plpgsql AS $$ BEGIN CALL wait_for_token('{token}', '10 ms', r); END $$;
+         CREATE FUNCTION in_function() RETURNS boolean LANGUAGE plpgsql AS $$ DECLARE r boolean; BEGIN CALL inside(r); RETURN r; END $$"
+    ));
+    waiter.fails_with("25001", "SELECT in_function()");
+    assert_eq!(waiter.text("CALL inside()"), "f");
+    waiter.exec("BEGIN");
+    waiter.fails_with("25001", "CALL inside()");
+    waiter.exec("ROLLBACK");
+    // A loop over a query has its rows, and no snapshot.
+    waiter.exec(&format!(
+        "DO $$ DECLARE r boolean; n int; BEGIN FOR n IN SELECT generate_series(1, 3) LOOP CALL wait_for_token('{token}', '1 ms', r); END LOOP; END $$"
+    ));
+    session.exec("COMMIT");
+    assert_eq!(waiter.text("CALL inside()"), "t");
+}
+
+/// Who waits on a standby that becomes the primary gets an answer.
+#[test]
+fn a_promotion_while_somebody_waits() {
+    let mut pair = pair();
+    pair.session.exec("BEGIN; CREATE TABLE open ()");
+    let open = pair.session.text("SELECT commit_token()");
+    pair.standby.catch_up_with(&pair.primary);
+    let mut waiter = pair.standby.connect("fleet");
+    let call = format!("CALL telemetry.wait_for_token('{open}', '30 s')");
+    let waiting = std::thread::spawn(move || waiter.fails_with("55000", &call));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!waiting.is_finished());
+    pair.wire.cut();
+    pair.standby.promote();
+    let failure = waiting.join().expect("an answer");
+    assert!(failure.message.contains("left behind"), "{failure}");
 }
