@@ -182,6 +182,8 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("slot", "smallint"),
             ("written_at", "timestamp with time zone"),
             ("wal_position", "pg_lsn"),
+            ("timeline", "integer"),
+            ("writer", "text"),
         ],
     },
     DataTable {

@@ -130,9 +130,9 @@ fn replay_that_is_slow() {
         mut other,
         mut leaf,
     } = fleet();
-    // A reader holds a snapshot that replay has to wait for.
+    // A reader holds a snapshot that replay has to wait for. Nobody else reads that table.
     pair.session
-        .exec("CREATE TABLE pinned (n int); INSERT INTO pinned SELECT generate_series(1, 1000)");
+        .exec("CREATE TABLE public.pinned (n int); INSERT INTO pinned SELECT generate_series(1, 1000)");
     pair.standby.set_and_reload("max_standby_streaming_delay", "-1");
     pair.standby.catch_up_with(&pair.primary);
     let mut reader = pair.standby.connect("fleet");

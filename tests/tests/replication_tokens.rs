@@ -187,7 +187,13 @@ fn tokens_of_an_abandoned_timeline_are_refused() {
 #[test]
 fn a_token_stands_for_the_whole_transaction() {
     let mut pair = pair_with(Cluster::builder().set("max_prepared_transactions", 2));
-    let Pair { session, replica, .. } = &mut pair;
+    let Pair {
+        session,
+        replica,
+        primary,
+        standby,
+        ..
+    } = &mut pair;
     session.exec("CREATE TABLE notes (n int)");
 
     // Whatever becomes of a subtransaction that asked, it is the transaction that counts.
@@ -214,20 +220,20 @@ fn a_token_stands_for_the_whole_transaction() {
     session.exec("BEGIN; INSERT INTO notes VALUES (3)");
     let prepared = session.text("SELECT commit_token()");
     session.exec("PREPARE TRANSACTION 'later'");
-    pair.standby.catch_up_with(&pair.primary);
+    standby.catch_up_with(primary);
     assert!(!reached(session, &prepared) && !wait(replica, &prepared, "200 ms"));
-    pair.standby.restart(Stop::Fast);
-    pair.replica = pair.standby.connect("fleet");
-    let Pair { session, replica, .. } = &mut pair;
+    standby.restart(Stop::Fast);
+    *replica = standby.connect("fleet");
     assert!(!reached(replica, &prepared));
     session.exec("COMMIT PREPARED 'later'");
     assert!(wait(replica, &prepared, "20 s"));
     assert_eq!(replica.number("SELECT count(*) FROM notes"), 2);
     session.exec("BEGIN; INSERT INTO notes VALUES (4)");
     let prepared = session.text("SELECT commit_token()");
-    session.exec("PREPARE TRANSACTION 'never'; ROLLBACK PREPARED 'never'");
-    pair.standby.catch_up_with(&pair.primary);
-    for session in [&mut pair.session, &mut pair.replica] {
+    session.exec("PREPARE TRANSACTION 'never'");
+    session.exec("ROLLBACK PREPARED 'never'");
+    standby.catch_up_with(primary);
+    for session in [session, replica] {
         session.fails_with("40000", &format!("SELECT telemetry.token_reached('{prepared}')"));
     }
 }
