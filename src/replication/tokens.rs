@@ -54,7 +54,9 @@ fn is_reached(token: &Token) -> Result<bool, Error> {
     } else {
         (replication::insert_position(), replication::timeline())
     };
-    let history = replication::timeline_history(own);
+    let history = (token.timeline < own)
+        .then(|| replication::timeline_history(own))
+        .flatten();
     let abandoned = Error::TokenAbandoned {
         timeline: token.timeline,
         own,

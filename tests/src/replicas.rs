@@ -171,3 +171,16 @@ pub fn every_read_works(session: &mut Session) {
     }
     assert!(relations.len() > 10 && working > 3, "{relations:?}, {working}");
 }
+
+/// A table that takes facts in a database without the extension, as a warehouse has it.
+pub const FACTS_ELSEWHERE: &str = "CREATE TABLE entity_values_ts (tenant_id bigint, entity_id bigint, ingested_at timestamptz,
+    observed_at timestamptz, value_num double precision, value_int bigint, attribute_id int, value_text text)";
+
+/// Subscribes to publications of the database `fleet`; options may follow their names.
+#[track_caller]
+pub fn subscribe(copy: &mut Session, source: &Cluster, publications: &str) {
+    copy.exec(&format!(
+        "CREATE SUBSCRIPTION warehouse CONNECTION 'host={} port=5432 user=postgres dbname=fleet' PUBLICATION {publications}",
+        source.socket_dir().display()
+    ));
+}

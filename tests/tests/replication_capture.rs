@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cluster_tests::campaign::announce;
 use cluster_tests::readings::attribute;
+use cluster_tests::replicas::{FACTS_ELSEWHERE, subscribe};
 use cluster_tests::{Cluster, Database, SOON, Session, eventually, shared};
 
 fn source() -> (Arc<Cluster>, Database, Session) {
@@ -48,14 +49,6 @@ fn change_state(session: &mut Session) {
     session.exec("UPDATE entity_jsonb SET hot_attrs = '{\"t\": 2}' WHERE entity_id = 2; DELETE FROM entity_jsonb WHERE entity_id = 3");
 }
 
-fn subscribe(copy: &mut Session, source: &Cluster) {
-    copy.exec(&format!(
-        "CREATE SUBSCRIPTION warehouse CONNECTION 'host={} port=5432 user=postgres dbname=fleet'
-             PUBLICATION fleet_facts, fleet_state",
-        source.socket_dir().display()
-    ));
-}
-
 #[test]
 fn a_copy_elsewhere_gets_facts_and_state_while_partitions_come_and_go() {
     let (source, _database, mut session) = source();
@@ -76,10 +69,7 @@ fn a_copy_elsewhere_gets_facts_and_state_while_partitions_come_and_go() {
     let target = Cluster::builder().set("wal_level", "logical").start();
     let mut copy = target.connect("postgres");
     copy.exec("CREATE SCHEMA telemetry; SET search_path = telemetry");
-    copy.exec(
-        "CREATE TABLE entity_values_ts (tenant_id bigint, entity_id bigint, ingested_at timestamptz, observed_at timestamptz,
-             value_num double precision, value_int bigint, attribute_id int, value_text text)",
-    );
+    copy.exec(FACTS_ELSEWHERE);
     copy.exec(
         "CREATE TABLE entity_jsonb (tenant_id bigint, entity_id bigint, as_of timestamptz, deleted_at timestamptz,
              hot_attrs jsonb, hot_times bytea, PRIMARY KEY (tenant_id, entity_id))",
@@ -88,7 +78,7 @@ fn a_copy_elsewhere_gets_facts_and_state_while_partitions_come_and_go() {
         "CREATE TABLE replication_heartbeat (slot smallint PRIMARY KEY, written_at timestamptz, wal_position pg_lsn,
              timeline int, writer text)",
     );
-    subscribe(&mut copy, &source);
+    subscribe(&mut copy, &source, "fleet_facts, fleet_state");
     stage(&mut session, id, 0, 100);
     wait_for(&mut copy, "SELECT count(*) FROM entity_values_ts", "100");
     // Partitions that are made after the publication, and one that goes.
@@ -133,7 +123,7 @@ fn a_copy_that_has_the_extension_itself() {
         .start();
     let database = target.create_database("fleet");
     let mut copy = database.install();
-    subscribe(&mut copy, &source);
+    subscribe(&mut copy, &source, "fleet_facts, fleet_state");
     stage(&mut session, id, 0, 100);
     wait_for(&mut copy, "SELECT count(*) FROM entity_values_ts", "100");
     change_state(&mut session);

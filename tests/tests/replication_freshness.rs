@@ -150,6 +150,33 @@ fn replay_that_is_slow() {
     is_well(&mut pair.replica);
 }
 
+/// What the primary clears away of the heartbeat's old rows, a query on a standby might still see.
+#[test]
+fn a_long_query_holds_replay_up_unless_the_standby_tells_of_it() {
+    let mut pair = pair();
+    pair.standby.set_and_reload("max_standby_streaming_delay", "-1");
+    let mut reader = pair.standby.connect("fleet");
+    let report = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM telemetry.attributes";
+    let beat_often = |session: &mut Session| (0..300).for_each(|_| session.exec("SELECT heartbeat()"));
+    reader.exec(report);
+    beat_often(&mut pair.session);
+    let row = becomes(&mut pair.replica, "stale");
+    assert!(row[6].contains("replay is behind"), "{row:?}");
+    reader.exec("ROLLBACK");
+    becomes(&mut pair.replica, "fresh");
+
+    pair.standby.set_and_reload("hot_standby_feedback", "on");
+    let told = "SELECT count(*) FROM pg_stat_replication WHERE backend_xmin IS NOT NULL";
+    eventually(STARTED, "feedback", || match pair.session.number(told) {
+        1 => Ok(()),
+        other => Err(other),
+    });
+    reader.exec(report);
+    beat_often(&mut pair.session);
+    stays_fresh(std::slice::from_mut(&mut pair.replica), 25);
+    reader.exec("ROLLBACK");
+}
+
 #[test]
 fn a_primary_whose_keeper_does_not_write() {
     let Fleet {

@@ -1,11 +1,12 @@
 //! Who replicates, how far behind they are, and what their slots hold back.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use cluster_tests::campaign::announce;
+use cluster_tests::campaign::{Bell, announce, soaking};
 use cluster_tests::readings::{attribute, stage};
-use cluster_tests::replicas::{Pair, STARTED, becomes_within, pair, pair_with};
-use cluster_tests::{Cluster, SOON, Session, eventually};
+use cluster_tests::replicas::{FACTS_ELSEWHERE, Pair, STARTED, becomes_within, pair, pair_with, subscribe};
+use cluster_tests::{Cluster, NULL, SOON, Session, eventually};
 
 #[test]
 fn the_lag_of_each_standby_is_told_by_stage_in_true_seconds() {
@@ -47,14 +48,18 @@ fn the_lag_of_each_standby_is_told_by_stage_in_true_seconds() {
     assert_eq!(row(&mut monitor)[0][1], "streaming");
 }
 
-#[test]
-fn a_slot_that_nobody_reads_is_warned_of_before_it_is_lost() {
-    let cluster = Cluster::builder()
+fn keeps_little_wal(for_slots: &str) -> Arc<Cluster> {
+    Cluster::builder()
         .preload()
-        .set("max_slot_wal_keep_size", "160MB")
+        .set("max_slot_wal_keep_size", for_slots)
         .set("max_wal_size", "64MB")
         .set("min_wal_size", "32MB")
-        .start();
+        .start()
+}
+
+#[test]
+fn a_slot_that_nobody_reads_is_warned_of_before_it_is_lost() {
+    let cluster = keeps_little_wal("160MB");
     let database = cluster.create_database("fleet");
     let mut session = database.install();
     session.exec("SELECT pg_create_physical_replication_slot('left_behind', true)");
@@ -201,16 +206,9 @@ fn slots_that_are_synchronised_survive_a_failover() {
     session.exec("SELECT pg_create_logical_replication_slot('not_kept', 'pgoutput')");
     let target = Cluster::builder().start();
     let mut copy = target.connect("postgres");
-    copy.exec(
-        "CREATE SCHEMA telemetry; SET search_path = telemetry;
-         CREATE TABLE entity_values_ts (tenant_id bigint, entity_id bigint, ingested_at timestamptz, observed_at timestamptz,
-             value_num double precision, value_int bigint, attribute_id int, value_text text)",
-    );
-    copy.exec(&format!(
-        "CREATE SUBSCRIPTION warehouse CONNECTION 'host={} port=5432 user=postgres dbname=fleet'
-             PUBLICATION fleet_facts WITH (failover = true)",
-        primary.socket_dir().display()
-    ));
+    copy.exec("CREATE SCHEMA telemetry; SET search_path = telemetry");
+    copy.exec(FACTS_ELSEWHERE);
+    subscribe(&mut copy, primary, "fleet_facts WITH (failover = true)");
     let id = attribute(session, "temperature", "number");
     stage(session, "entity_values_ingest", id, 1, 100);
     let copied = |copy: &mut Session, rows: i64| {
@@ -296,8 +294,9 @@ fn a_slot_that_conflicts_with_replay_is_lost_with_its_reason() {
     assert_eq!(pair.replica.rows(look), [["ok", "<null>"]]);
     // Without feedback the rows of catalogs that it may need go.
     eventually(SOON, "a conflict", || {
+        pair.session.exec("CREATE TABLE gone (); DROP TABLE gone");
         pair.session
-            .exec("CREATE TABLE gone (); DROP TABLE gone; VACUUM pg_class, pg_attribute, pg_type, pg_depend");
+            .exec("VACUUM pg_class, pg_attribute, pg_type, pg_depend");
         match pair.replica.rows(look) {
             rows if rows == [["lost", "rows_removed"]] => Ok(()),
             rows => Err(rows),
@@ -306,5 +305,52 @@ fn a_slot_that_conflicts_with_replay_is_lost_with_its_reason() {
     assert!(
         pair.replica
             .is_true("SELECT remedy IS NOT NULL FROM telemetry.replication_slots_health")
+    );
+}
+
+/// At a steady rate the time that is left is right to a fifth. Takes two minutes: a rate needs one to be known.
+#[test]
+fn the_time_that_is_left_comes_true() {
+    if !soaking() {
+        announce("SKIPPED: the time that is left of a slot: make soak");
+        return;
+    }
+    let cluster = keeps_little_wal("240MB");
+    let database = cluster.create_database("fleet");
+    let mut session = database.install();
+    session.exec("SELECT pg_create_physical_replication_slot('left_behind', true)");
+    let bell = Bell::default();
+    let writing = bell.clone();
+    let writer = database.background(move |session| {
+        let start = Instant::now();
+        for step in 1.. {
+            if !writing.silent() {
+                break;
+            }
+            session.exec("SELECT pg_logical_emit_message(false, 'load', repeat('x', 250000))");
+            std::thread::sleep(
+                (start + Duration::from_millis(100 * step)).saturating_duration_since(Instant::now()),
+            );
+        }
+    });
+    let look = "SELECT seconds_left, verdict FROM replication_slots_health";
+    let row = eventually(Duration::from_secs(90), "a time that is left", || {
+        let row = session.rows(look).swap_remove(0);
+        if row[0] == NULL { Err(row) } else { Ok(row) }
+    });
+    let (start, promised) = (Instant::now(), row[0].parse::<f64>().expect("a number"));
+    assert_eq!(row[1], "critical", "{row:?}");
+    eventually(Duration::from_secs(120), "the slot is lost", || {
+        session.exec("CHECKPOINT");
+        let row = session.rows(look).swap_remove(0);
+        if row[1] == "lost" { Ok(()) } else { Err(row) }
+    });
+    let taken = start.elapsed().as_secs_f64();
+    bell.ring();
+    writer.join();
+    println!("{promised} s were left, and it took {taken} s");
+    assert!(
+        (0.8 * promised..1.2 * promised).contains(&taken),
+        "{promised} s were left, and it took {taken} s"
     );
 }
