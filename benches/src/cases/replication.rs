@@ -159,7 +159,9 @@ struct Beats {
 
 impl Beats {
     fn watch(&mut self) -> Sample {
-        let size = "SELECT pg_total_relation_size('replication_heartbeat')";
+        // Not the maps of free space and of visibility, which appear when autovacuum comes by.
+        let size =
+            "SELECT pg_relation_size('replication_heartbeat') + pg_indexes_size('replication_heartbeat')";
         let (before, wal) = (self.session.number(size), self.meter.wal_position());
         std::thread::sleep(WINDOW);
         let wal = (self.meter.wal_position() - wal) as f64;
