@@ -8,7 +8,8 @@ CREATE VIEW @extschema@.sequences_health AS
                -- Reading a sequence would wait for whoever locks it.
                CASE WHEN has_sequence_privilege(c.oid, 'SELECT,USAGE') AND (c.relpersistence = 'p' OR NOT pg_is_in_recovery())
                      AND NOT EXISTS (SELECT FROM pg_locks l
-                                     WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
+                                     WHERE l.relation = c.oid AND l.granted
+                                       AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
                                        AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
                     THEN pg_sequence_last_value(c.oid) END AS last_value
         FROM pg_sequence s
@@ -29,7 +30,7 @@ CREATE VIEW @extschema@.sequences_health AS
         FROM sequences s)
     SELECT e.nspname::text AS schema_name, e.relname::text AS sequence_name, e.relation AS used_by_table,
            e.column_name AS used_by_column, e.last_value, e.end_value, e.seqcycle AS cycles, u.used_ratio,
-           CASE WHEN u.used_ratio <= 0.5 OR e.seqcycle THEN NULL
+           CASE WHEN e.seqcycle OR coalesce(u.used_ratio, 0) <= 0.5 THEN NULL
                 WHEN e.end_value = e.column_max
                 THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE bigint; rewrites and locks the table: plan it', e.relation, e.column_name)
                 ELSE format('ALTER SEQUENCE %I.%I AS bigint NO MAXVALUE;', e.nspname, e.relname) END AS remedy

@@ -12,8 +12,7 @@ const COUNTERS: &str = "SELECT checkpoints_timed, checkpoints_req, checkpoint_wr
                                stats_reset FROM pg_stat_bgwriter";
 
 #[cfg(any(feature = "pg17", feature = "pg18"))]
-const COUNTERS: &str =
-    "SELECT num_timed, num_requested, write_time, sync_time, buffers_written, stats_reset FROM pg_stat_checkpointer";
+const COUNTERS: &str = "SELECT num_timed, num_requested, write_time, sync_time, buffers_written, stats_reset FROM pg_stat_checkpointer";
 
 #[allow(clippy::type_complexity)]
 #[pg_extern]
