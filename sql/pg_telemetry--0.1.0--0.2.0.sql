@@ -38,6 +38,7 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include server/hot_updates.sql
 -- include server/wal_activity.sql
 -- include server/checkpoint_activity.sql
+-- include telemetry_metrics.sql
 
 COMMENT ON COLUMN @extschema@.worker_status.state IS
     'running, sleeping, waiting, paused, backoff, on demand, stopped, standby, missing or not preloaded';

@@ -2,5 +2,6 @@
 
 mod checkpoint_activity;
 mod flush_stats;
+mod flush_totals;
 mod staging_backlog;
 mod worker_status;
