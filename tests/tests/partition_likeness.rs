@@ -131,7 +131,10 @@ fn rights_that_come_by_default_do_not_get_around_the_parent() {
         "SELECT coalesce(string_agg(DISTINCT a.grantee::regrole || ' ' || a.privilege_type, ', '), '')
          FROM pg_class c, LATERAL aclexplode(c.relacl) a WHERE c.oid = '{child}'::regclass AND a.grantee <> c.relowner"
     );
-    assert_eq!(session.text(&rights), format!("{other} SELECT"));
+    assert_eq!(
+        session.text(&rights),
+        format!("{other} SELECT, telemetry_reader SELECT")
+    );
     // With policies on the parent, what is granted shows nothing by itself.
     session.exec(&format!(
         "ALTER TABLE entity_values_ts ENABLE ROW LEVEL SECURITY;
