@@ -30,6 +30,7 @@ pub enum Table {
     RejectedRemoved,
     Requests,
     RequestsVolatile,
+    IndexRebuilds,
 }
 
 impl Table {
@@ -52,6 +53,7 @@ impl Table {
             Table::RejectedRemoved => "rejected_removed",
             Table::Requests => "ingest_requests",
             Table::RequestsVolatile => "ingest_requests_volatile",
+            Table::IndexRebuilds => "fact_index_rebuilds",
         }
     }
 }

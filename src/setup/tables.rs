@@ -13,12 +13,13 @@ pub struct DataTable {
 
 /// What watches over a table.
 pub struct Guard {
-    kind: GuardKind,
-    name: &'static str,
+    pub kind: GuardKind,
+    pub name: &'static str,
     pub script: &'static str,
 }
 
-enum GuardKind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuardKind {
     /// The function of a trigger. It outlives its table, and one of an earlier installation stays as it is.
     Function,
     Trigger,
@@ -253,6 +254,12 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("noticed_at", "timestamp with time zone"),
             ("kind", "text"),
         ],
+    },
+    DataTable {
+        table: Table::IndexRebuilds,
+        create: include_str!("../../sql/setup/fact_index_rebuilds.sql"),
+        guards: &[],
+        columns: &[("index_oid", "oid"), ("index_name", "name")],
     },
     DataTable {
         table: Table::RejectedRemoved,

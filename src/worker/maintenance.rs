@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::board::Job;
-use super::task::{Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
+use super::task::{BUILD_INDEX, Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
 use crate::error::Error;
+use crate::fact_index;
 use crate::guc;
 use crate::ingest::ledger;
-use crate::installed::DOORS;
+use crate::installed::{DOORS, Table};
 use crate::partition::create::{Parent, ensure_ahead};
 use crate::partition::rotate::remove;
 use crate::pg::tail;
@@ -85,6 +86,15 @@ pub fn forget_requests(context: &Context) -> Result<Report, Error> {
         again,
         ..Report::default()
     })
+}
+
+/// Has indexes of facts built that are not complete, and made anew where that was asked for.
+pub fn look_at_indexes(context: &Context) -> Result<Report, Error> {
+    if fact_index::is_wanted(context.installed)? {
+        let facts = context.installed.require_table(Table::Facts)?;
+        ask_janitor(context.database, BUILD_INDEX, facts.to_u32());
+    }
+    Ok(Report::default())
 }
 
 /// Asks the janitor to vacuum a staging table once there are enough moved rows that the flush does not clear away, and gives

@@ -25,6 +25,7 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              ('flush_sentinel', 'flush_sentinel_pkey', 'key'),
              ('flush_history', 'flush_history_pkey', 'key'),
              ('crash_history', 'crash_history_pkey', 'key'),
+             ('fact_index_rebuilds', 'fact_index_rebuilds_pkey', 'key'),
              ('ingest_requests', 'ingest_requests_pkey', 'key'),
              ('ingest_requests_volatile', 'ingest_requests_volatile_pkey', 'key'),
              ('entity_values_ts', '', 'table'),
@@ -46,7 +47,7 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
                      EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = p.oid AND t.tgname = w.part)
                  ELSE p.oid IS NOT NULL END)
          SELECT coalesce(
-             (SELECT what || ' (a restore is running, or it was dropped: call setup(), or add the key again)' FROM missing LIMIT 1),
+             (SELECT what || ' (a restore is running, the tables were released, or it was dropped: call setup(), or add the key again)' FROM missing LIMIT 1),
              (SELECT 'pg_restore, process ' || pid FROM pg_stat_activity
               WHERE datname = current_database() AND application_name = 'pg_restore' LIMIT 1))",
         vec![argument(installed.schema.clone())],

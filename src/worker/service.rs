@@ -10,7 +10,9 @@ use super::board::{Job, Presence, Role, TaskState};
 use super::hold;
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
-use super::task::{Context, Hindrance, Report, Run, Statement, Task, Work, insist, tasks_of, try_with_care};
+use super::task::{
+    self, Context, Hindrance, Report, Run, Statement, Task, Work, insist, tasks_of, try_with_care,
+};
 use crate::accounting::keeper::close_accounts;
 use crate::error::Error;
 use crate::guc;
@@ -360,7 +362,14 @@ impl Service {
         let prepared =
             self.in_transaction(guc::task_timeout(), |context| statement(context, job.relation))?;
         Ok(match prepared {
-            Outcome::Done(Some(text)) => Outcome::Done(toplevel::run(&text, JOB_LIMIT)?),
+            Outcome::Done(Some(text)) => {
+                let (for_locks, in_all) =
+                    task::patience(job.task).unwrap_or((self.lock_timeout(), JOB_LIMIT));
+                settings::set_lock_timeout(for_locks);
+                let outcome = toplevel::run(&text, in_all);
+                settings::set_lock_timeout(self.lock_timeout());
+                Outcome::Done(outcome?)
+            }
             Outcome::Done(None) => Outcome::Done(()),
             Outcome::Waiting(reason) => Outcome::Waiting(reason),
             Outcome::Gone => Outcome::Gone,

@@ -7,6 +7,7 @@ use super::board::Role;
 use super::{janitor, maintenance};
 use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
+use crate::fact_index;
 use crate::guc;
 use crate::installed::Installed;
 use crate::pg::process;
@@ -116,6 +117,13 @@ const KEEPER: &[Task] = &[
             run: maintenance::forget_requests,
         },
     },
+    Task {
+        name: "look_at_indexes",
+        work: Work::Periodic {
+            every: || Duration::from_secs(5),
+            run: maintenance::look_at_indexes,
+        },
+    },
 ];
 
 const JANITOR: &[Task] = &[
@@ -131,12 +139,23 @@ const JANITOR: &[Task] = &[
         name: "retire_partition",
         work: Work::OnDemand(janitor::retire_statement),
     },
+    Task {
+        name: "build_index",
+        work: Work::OnDemand(fact_index::next_statement),
+    },
 ];
 
 /// Places among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;
 pub const VACUUM_REJECTED: u8 = 1;
 pub const RETIRE: u8 = 2;
+pub const BUILD_INDEX: u8 = 3;
+
+/// How long a statement of the janitor may wait for a lock, where that is not as long as all others, and how long it may take in
+/// all. An index in the making holds up nobody while it waits, and loses all its work when it gives up.
+pub fn patience(task: u8) -> Option<(Duration, Duration)> {
+    (task == BUILD_INDEX).then_some((Duration::from_secs(600), Duration::from_secs(24 * 3600)))
+}
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -199,5 +218,6 @@ mod tests {
         assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
         assert_eq!(JANITOR[usize::from(VACUUM_REJECTED)].name, "vacuum_rejected");
         assert_eq!(JANITOR[usize::from(RETIRE)].name, "retire_partition");
+        assert_eq!(JANITOR[usize::from(BUILD_INDEX)].name, "build_index");
     }
 }
