@@ -72,6 +72,10 @@ pub enum Error {
     PublicationDiffers { name: String, faults: String },
     #[error("{relation} cannot be detached: {holder} has held a lock on its parent for seconds")]
     InTheWay { relation: String, holder: String },
+    #[error("{relation} cannot be sealed: {holder} is at it")]
+    BeingWritten { relation: String, holder: String },
+    #[error("{0} was not vacuumed: somebody held a lock on it, or telemetry_owner may not")]
+    NotVacuumed(String),
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
     #[error("snapshot too old to look at {0}")]
@@ -113,7 +117,9 @@ impl Error {
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
-            Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
+            Error::InTheWay { .. } | Error::BeingWritten { .. } | Error::NotVacuumed(_) => {
+                ERRCODE_LOCK_NOT_AVAILABLE
+            }
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
@@ -186,6 +192,7 @@ impl Error {
             Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
+            Error::BeingWritten { .. } | Error::NotVacuumed(_) => Some("It is tried again by itself.".into()),
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
             Error::SnapshotTooOld(_) => Some(
                 "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
