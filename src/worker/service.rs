@@ -10,7 +10,9 @@ use super::board::{Job, Presence, Role, TaskState};
 use super::hold;
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
-use super::task::{Context, Errand, Hindrance, Report, Run, Task, Work, insist, tasks_of, try_with_care};
+use super::task::{
+    self, Context, Errand, Hindrance, Report, Run, Task, Work, insist, tasks_of, try_with_care,
+};
 use crate::accounting::keeper::close_accounts;
 use crate::error::Error;
 use crate::guc;
@@ -371,7 +373,12 @@ impl Service {
         })?;
         Ok(match prepared {
             Outcome::Done(Some(text)) => {
-                toplevel::run(&text, JOB_LIMIT)?;
+                let (for_locks, in_all) =
+                    task::patience(job.task).unwrap_or((self.lock_timeout(), JOB_LIMIT));
+                settings::set_lock_timeout(for_locks);
+                let outcome = toplevel::run(&text, in_all);
+                settings::set_lock_timeout(self.lock_timeout());
+                outcome?;
                 match errand.finish {
                     Some(finish) => {
                         self.in_transaction(JOB_LIMIT, |context| finish(context, job.relation))?

@@ -7,6 +7,7 @@ use super::board::Role;
 use super::{janitor, maintenance};
 use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
+use crate::fact_index;
 use crate::guc;
 use crate::installed::Installed;
 use crate::pg::process;
@@ -134,6 +135,13 @@ const KEEPER: &[Task] = &[
             run: maintenance::forget_requests,
         },
     },
+    Task {
+        name: "look_at_indexes",
+        work: Work::Periodic {
+            every: || Duration::from_secs(5),
+            run: maintenance::look_at_indexes,
+        },
+    },
 ];
 
 const JANITOR: &[Task] = &[
@@ -165,6 +173,10 @@ const JANITOR: &[Task] = &[
         name: "analyze_facts",
         work: Work::OnDemand(Errand::only(janitor::analyze_statement)),
     },
+    Task {
+        name: "build_index",
+        work: Work::OnDemand(Errand::only(fact_index::next_statement)),
+    },
 ];
 
 /// Places among the tasks of the janitor.
@@ -173,6 +185,13 @@ pub const VACUUM_REJECTED: u8 = 1;
 pub const RETIRE: u8 = 2;
 pub const SEAL: u8 = 3;
 pub const ANALYZE: u8 = 4;
+pub const BUILD_INDEX: u8 = 5;
+
+/// How long a statement of the janitor may wait for a lock, where that is not as long as all others, and how long it may take in
+/// all. An index in the making holds up nobody while it waits, and loses all its work when it gives up.
+pub fn patience(task: u8) -> Option<(Duration, Duration)> {
+    (task == BUILD_INDEX).then_some((Duration::from_secs(600), Duration::from_secs(24 * 3600)))
+}
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -237,5 +256,6 @@ mod tests {
         assert_eq!(JANITOR[usize::from(RETIRE)].name, "retire_partition");
         assert_eq!(JANITOR[usize::from(SEAL)].name, "seal_partition");
         assert_eq!(JANITOR[usize::from(ANALYZE)].name, "analyze_facts");
+        assert_eq!(JANITOR[usize::from(BUILD_INDEX)].name, "build_index");
     }
 }
