@@ -48,6 +48,7 @@ struct Row {
     invalid_indexes: Vec<String>,
     missing_privileges: Vec<String>,
     missing_settings: Vec<String>,
+    remedies: Vec<String>,
     gap_before: Option<Interval>,
     covered_until: Option<i64>,
     leaves_as: Option<String>,
@@ -86,6 +87,7 @@ fn partition_health_rows() -> Result<
             name!(invalid_indexes, Option<Vec<String>>),
             name!(missing_privileges, Option<Vec<String>>),
             name!(missing_settings, Option<Vec<String>>),
+            name!(remedies, Option<Vec<String>>),
             name!(gap_before, Option<Interval>),
             name!(covered_until, Option<TimestampWithTimeZone>),
             name!(leaves_as, Option<String>),
@@ -129,6 +131,7 @@ fn partition_health_rows() -> Result<
             some(row.invalid_indexes),
             some(row.missing_privileges),
             some(row.missing_settings),
+            some(row.remedies),
             row.gap_before,
             row.covered_until.and_then(timestamp),
             row.leaves_as,
@@ -370,6 +373,7 @@ fn note_lacks(rows: &mut [Row], lacks: Vec<Lack>) {
         else {
             continue;
         };
+        row.remedies.extend(lack.remedy);
         match lack.kind {
             Kind::MissingIndex => row.missing_indexes.push(lack.what),
             Kind::InvalidIndex => row.invalid_indexes.push(lack.what),
