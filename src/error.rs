@@ -84,6 +84,10 @@ pub enum Error {
     PublicationDiffers { name: String, faults: String },
     #[error("{relation} cannot be detached: {holder} has held a lock on its parent for seconds")]
     InTheWay { relation: String, holder: String },
+    #[error("{relation} cannot be sealed: {holder} is at it")]
+    BeingWritten { relation: String, holder: String },
+    #[error("{0} was not vacuumed: somebody held a lock on it, or telemetry_owner may not")]
+    NotVacuumed(String),
     #[error("cannot {what}: {holder} stands in the way")]
     NotLocked { what: &'static str, holder: String },
     #[error("{0} cannot run inside a transaction block")]
@@ -156,7 +160,9 @@ impl Error {
             Error::InTheWay { .. }
             | Error::TableLocked(_)
             | Error::NotLocked { .. }
-            | Error::IndexWaits { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
+            | Error::IndexWaits { .. }
+            | Error::BeingWritten { .. }
+            | Error::NotVacuumed(_) => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::InTransactionBlock(_) => ERRCODE_ACTIVE_SQL_TRANSACTION,
             Error::UnknownColumn { .. } => ERRCODE_UNDEFINED_COLUMN,
             Error::UnknownMethod { .. } | Error::UnknownIndex { .. } => ERRCODE_UNDEFINED_OBJECT,
@@ -253,6 +259,7 @@ impl Error {
             Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
+            Error::BeingWritten { .. } | Error::NotVacuumed(_) => Some("It is tried again by itself.".into()),
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
             Error::NotLocked { .. } => Some("Call it again, or end the transaction of that process first if it was forgotten.".into()),
             Error::IndexWaits { .. } => Some("It is tried again; end that transaction if it was forgotten.".into()),

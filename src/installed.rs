@@ -30,6 +30,7 @@ pub enum Table {
     RejectedRemoved,
     Requests,
     RequestsVolatile,
+    PartitionState,
     IndexRebuilds,
 }
 
@@ -53,6 +54,7 @@ impl Table {
             Table::RejectedRemoved => "rejected_removed",
             Table::Requests => "ingest_requests",
             Table::RequestsVolatile => "ingest_requests_volatile",
+            Table::PartitionState => "partition_state",
             Table::IndexRebuilds => "fact_index_rebuilds",
         }
     }

@@ -4,14 +4,15 @@
 use pgrx::spi::quote_literal;
 
 use super::bounds::{Micros, Missing, Period, missing, missing_at};
+use super::budget::Budget;
 use super::likeness::{likeness, withhold_rights};
-use super::retention::note_made_late;
+use super::state::{note_made, now};
 use super::step::Step;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
-use crate::pg::partitions::{EPOCH_2000, periods};
-use crate::pg::process;
+use crate::pg::fault;
+use crate::pg::partitions::periods;
 use crate::sql::{argument, read, run, value};
 
 /// A table that is partitioned by time, and how.
@@ -36,11 +37,6 @@ impl Parent {
             Parent::Rejected => Step::DAY,
         }
     }
-}
-
-/// Now, in microseconds since 1970.
-pub fn now() -> Micros {
-    process::now() + EPOCH_2000
 }
 
 /// What should be there now and is not.
@@ -99,7 +95,9 @@ fn ensure(
     }
     // One at a time makes partitions; whoever waited here looks again.
     lock_parent(installed, parent)?;
-    let wanted = missing(&periods(relation));
+    let mut wanted = missing(&periods(relation));
+    // The rest is for the next transaction.
+    wanted.truncate(Budget::of_this_server()?.partitions_at_once());
     for period in &wanted {
         create(installed, parent, period)?;
     }
@@ -141,14 +139,16 @@ fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), 
     if let Some(changes) = likeness.changes {
         run(&format!("ALTER TABLE {child} {changes}"))?;
     }
+    fault::point("partition_made");
     withhold_rights(relation, &child)?;
     run(&format!(
         "ALTER TABLE {parent_name} ATTACH PARTITION {child} FOR VALUES FROM ({}) TO ({})",
         quote_literal(start),
         quote_literal(end)
     ))?;
-    if parent == Parent::Facts && period.contains(now()) {
-        note_made_late(&child, now())?;
+    fault::point("partition_attached");
+    if parent == Parent::Facts {
+        note_made(installed, &child, period, period.contains(now()))?;
     }
     Ok(())
 }

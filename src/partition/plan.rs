@@ -1,10 +1,12 @@
 //! What the next rotation would do, and why. The rotation does what is planned here and nothing else.
 
 use super::bounds::{Micros, Period};
-use super::create::{Parent, free_child, missing_now, now};
+use super::create::{Parent, free_child, missing_now};
 use super::retention::removals;
+use super::seal;
+use super::state::now;
 use crate::error::Error;
-use crate::installed::Installed;
+use crate::installed::{Installed, Table};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -15,6 +17,10 @@ pub enum Action {
     Finish,
     /// Drop what was taken out.
     Drop,
+    /// Freeze what is complete, and note what it holds.
+    Seal,
+    /// Numbers of all partitions together, for the planner.
+    Analyze,
     /// Old enough to go, and kept.
     Keep,
 }
@@ -26,6 +32,8 @@ impl Action {
             Action::Detach => "detach",
             Action::Finish => "finish detaching",
             Action::Drop => "drop",
+            Action::Seal => "seal",
+            Action::Analyze => "analyze",
             Action::Keep => "keep",
         }
     }
@@ -52,6 +60,39 @@ pub fn plan(installed: &Installed) -> Result<Vec<Planned>, Error> {
         planned.extend(creations(installed, parent)?);
     }
     planned.extend(removals(installed)?);
+    planned.extend(seals(installed)?);
+    Ok(planned)
+}
+
+fn seals(installed: &Installed) -> Result<Vec<Planned>, Error> {
+    let mut planned: Vec<Planned> = seal::due(installed)?
+        .into_iter()
+        .map(|due| Planned {
+            action: Action::Seal,
+            parent: Parent::Facts,
+            oid: Some(due.oid),
+            period: due.period,
+            reason: due.reason().to_owned(),
+            statement: (!due.vacuumed).then(|| due.statement()),
+            partition: due.partition,
+        })
+        .collect();
+    if planned.is_empty()
+        && let Some(statement) = seal::analyze_statement(installed)?
+    {
+        planned.push(Planned {
+            action: Action::Analyze,
+            parent: Parent::Facts,
+            oid: Some(installed.require_table(Table::Facts)?),
+            partition: installed.qualified(Table::Facts),
+            period: Period {
+                start: Micros::MIN,
+                end: Micros::MAX,
+            },
+            reason: "a tenth of the partitions was sealed since the last time".to_owned(),
+            statement: Some(statement),
+        });
+    }
     Ok(planned)
 }
 

@@ -1,16 +1,17 @@
 //! Doing what is planned, each action on its own: what fails leaves the others alone and says who was in the way.
 
 use super::create::create_if_missing;
-use super::holders::holders;
+use super::holders::{holders, named};
 use super::plan::{Action, Planned, plan};
 use super::retention::{drop_retired, mark, removals};
+use super::{seal, state};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
 use crate::pg::xact::{self, Failure};
 use crate::pg::{process, settings};
-use crate::worker::maintenance::ask_janitor;
-use crate::worker::task::RETIRE;
+use crate::worker::maintenance::{ask_janitor, has_janitor};
+use crate::worker::task::{ANALYZE, RETIRE, SEAL};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -43,35 +44,61 @@ pub struct Done {
 
 /// All that is planned now.
 pub fn rotate(installed: &Installed) -> Result<Vec<Done>, Error> {
-    plan(installed)?
-        .iter()
-        .filter(|planned| planned.action != Action::Keep)
-        .map(|planned| match &planned.statement {
-            Some(statement) => leave(installed, planned, statement),
-            None => carry_out(installed, planned),
-        })
-        .collect()
+    state::adopt(installed)?;
+    let planned = plan(installed)?;
+    settle(installed, &planned)?;
+    let mut seal_left = false;
+    let mut done = Vec::new();
+    for planned in planned.iter().filter(|planned| planned.action != Action::Keep) {
+        done.push(match &planned.statement {
+            // The janitor goes on from the first to the next by itself.
+            Some(_) if planned.action == Action::Seal && seal_left => left_to_janitor(planned),
+            Some(statement) => leave(installed, planned, statement)?,
+            None => carry_out(installed, planned)?,
+        });
+        seal_left |= planned.action == Action::Seal && has_janitor();
+    }
+    Ok(done)
 }
 
-/// A detachment that locks nobody out cannot be part of a transaction: the janitor does it, or a person.
-fn leave(installed: &Installed, planned: &Planned, statement: &str) -> Result<Done, Error> {
-    let mut done = Done {
+fn left_to_janitor(planned: &Planned) -> Done {
+    Done {
         action: planned.action,
         partition: planned.partition.clone(),
         outcome: Outcome::Left,
         detail: Some("left to the janitor".to_owned()),
+    }
+}
+
+/// What was about to leave and is not planned to any more stays.
+fn settle(installed: &Installed, planned: &[Planned]) -> Result<(), Error> {
+    let leaving = planned
+        .iter()
+        .filter(|planned| matches!(planned.action, Action::Detach | Action::Finish));
+    state::stay_but(installed, leaving.filter_map(|planned| planned.oid).collect())
+}
+
+/// A detachment that locks nobody out cannot be part of a transaction, and neither can a vacuum: the janitor does it, or a
+/// person.
+fn leave(installed: &Installed, planned: &Planned, statement: &str) -> Result<Done, Error> {
+    let task = match planned.action {
+        Action::Seal => SEAL,
+        Action::Analyze => ANALYZE,
+        _ => RETIRE,
     };
     let asked = planned
         .oid
-        .is_some_and(|oid| ask_janitor(process::my_database(), RETIRE, oid.to_u32()));
-    if !asked {
-        if planned.action == Action::Detach {
-            done = carry_out(installed, planned)?;
-        }
-        if done.outcome != Outcome::Failed {
-            done.outcome = Outcome::Left;
-            done.detail = Some(format!("run this by itself: {statement}"));
-        }
+        .is_some_and(|oid| ask_janitor(process::my_database(), task, oid.to_u32()));
+    if asked {
+        return Ok(left_to_janitor(planned));
+    }
+    let mut done = match planned.action {
+        Action::Detach | Action::Seal => carry_out(installed, planned)?,
+        _ => left_to_janitor(planned),
+    };
+    if done.outcome != Outcome::Failed {
+        done.outcome = Outcome::Left;
+        done.detail = Some(format!("run this by itself: {statement}"));
     }
     Ok(done)
 }
@@ -79,8 +106,12 @@ fn leave(installed: &Installed, planned: &Planned, statement: &str) -> Result<Do
 /// Removals only, for the keeper, which makes partitions on its own; what failed, if anything did.
 pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
     let mut failed = None;
-    for planned in removals(installed)? {
+    let planned = removals(installed)?;
+    settle(installed, &planned)?;
+    let left_alone = state::left_alone(installed)?;
+    for planned in planned {
         match (&planned.statement, planned.action) {
+            _ if planned.oid.is_some_and(|oid| left_alone.contains(&oid)) => {}
             (Some(statement), _) => drop(leave(installed, &planned, statement)?),
             (None, Action::Drop) => {
                 let done = carry_out(installed, &planned)?;
@@ -100,7 +131,8 @@ fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
         Ok(xact::subtransaction(|| {
             xact::with_snapshot(|| match planned.action {
                 Action::Create => create_if_missing(installed, planned.parent, &planned.period),
-                Action::Detach => mark(planned).map(|()| true),
+                Action::Detach => mark(installed, planned).map(|()| true),
+                Action::Seal => seal(installed, planned),
                 _ => drop_retired(installed, planned),
             })
         }))
@@ -118,13 +150,22 @@ fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
     })
 }
 
+/// As far as it goes inside of a transaction: the beginning or the end.
+fn seal(installed: &Installed, planned: &Planned) -> Result<bool, Error> {
+    let due = seal::due(installed)?;
+    match due.into_iter().find(|due| Some(due.oid) == planned.oid) {
+        Some(due) if due.vacuumed => seal::finish(installed, &due),
+        Some(due) => seal::begin(installed, due.oid).map(|()| true),
+        None => Ok(false),
+    }
+}
+
 fn explained(installed: &Installed, planned: &Planned, failure: &Failure) -> Result<String, Error> {
     let mut text = format!("{} ({})", failure.message, failure.sqlstate);
     if failure.sqlstate == "55P03" {
         let parent = installed.require_table(planned.parent.table())?;
-        let pids: Vec<String> = holders(parent)?.iter().map(|holder| holder.to_string()).collect();
-        if !pids.is_empty() {
-            text.push_str(&format!("; locks are held by {}", pids.join(", ")));
+        if let Some(holders) = named(&holders(parent)?) {
+            text.push_str(&format!("; locks are held by {holders}"));
         }
     }
     Ok(text)

@@ -200,6 +200,12 @@ pub unsafe fn register_wal_data(bytes: &[u8]) {
     }
 }
 
+/// How a partitioned table is analysed, and as little else as the version can: older ones visit all its partitions as well.
+#[cfg(feature = "pg18")]
+pub const ANALYZE_PARENT: &str = "ANALYZE ONLY";
+#[cfg(not(feature = "pg18"))]
+pub const ANALYZE_PARENT: &str = "ANALYZE";
+
 #[cfg(any(feature = "pg15", feature = "pg16"))]
 type TransactionVariables = pg_sys::VariableCacheData;
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::board::Job;
+use super::janitor::ask_to_seal;
 use super::task::{BUILD_INDEX, Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
 use crate::error::Error;
 use crate::fact_index;
@@ -12,7 +13,8 @@ use crate::ingest::ledger;
 use crate::installed::{DOORS, Table};
 use crate::partition::create::{Parent, ensure_ahead};
 use crate::partition::rotate::remove;
-use crate::pg::tail;
+use crate::partition::state;
+use crate::pg::{process, tail};
 use crate::rejected::trim::trim;
 use crate::shmem;
 use crate::sql::{argument, read, value};
@@ -70,11 +72,17 @@ thread_local! {
 /// Keeps partitions ready ahead of the current one, fills gaps, and has old ones removed.
 pub fn rotate(context: &Context) -> Result<Report, Error> {
     // In the order of the flush, which locks the one before the other as well.
+    let mut made = 0;
     for parent in [Parent::Rejected, Parent::Facts] {
-        ensure_ahead(context.installed, parent)?;
+        made += ensure_ahead(context.installed, parent)?;
     }
+    state::adopt(context.installed)?;
+    let waiting = remove(context.installed)?;
+    ask_to_seal(context.installed, context.database)?;
     Ok(Report {
-        waiting: remove(context.installed)?,
+        // As many as one transaction may make were made, and there may be more.
+        again: made > 0,
+        waiting,
         ..Report::default()
     })
 }
@@ -137,6 +145,12 @@ pub fn trim_rejected(context: &Context) -> Result<Report, Error> {
         waiting: trimmed.waiting,
         ..Report::default()
     })
+}
+
+/// Whether there is a janitor to ask.
+pub fn has_janitor() -> bool {
+    let known = shmem::look(|board| board.database(process::my_database()).is_some());
+    known == Some(true) && guc::background_workers()
 }
 
 /// False when there is no janitor to ask: nothing is preloaded, or workers are turned off.

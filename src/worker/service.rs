@@ -11,7 +11,7 @@ use super::hold;
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
 use super::task::{
-    self, Context, Hindrance, Report, Run, Statement, Task, Work, insist, tasks_of, try_with_care,
+    self, Context, Errand, Hindrance, Report, Run, Task, Work, insist, tasks_of, try_with_care,
 };
 use crate::accounting::keeper::close_accounts;
 use crate::error::Error;
@@ -339,18 +339,27 @@ impl Service {
     fn do_jobs(&mut self) -> bool {
         while let Some(job) = shmem::change_database(self.database, |known| known.take_job()).flatten() {
             let index = usize::from(job.task);
-            let Some(Work::OnDemand(statement)) = self.tasks.get(index).map(|(task, ..)| &task.work) else {
+            let Some(Work::OnDemand(errand)) = self.tasks.get(index).map(|(task, ..)| &task.work) else {
                 continue;
             };
+            let errand = *errand;
             let start = self.begin(index);
-            match self.do_job(job, *statement) {
+            match self.do_job(job, errand) {
                 Ok(Outcome::Gone) => return self.leave_for_good(),
                 Ok(Outcome::Waiting(reason)) => self.record_success(index, start.elapsed(), Some(&reason)),
                 Ok(Outcome::Done(())) => {
                     self.tasks[index].2.reset();
                     self.record_success(index, start.elapsed(), None);
                 }
-                Err(failure) => self.record_failure(index, start.elapsed(), &failure, Duration::ZERO),
+                Err(failure) => {
+                    if let Some(failed) = errand.failed {
+                        // What cannot be noted is on the board all the same.
+                        let _ = self.in_transaction(guc::task_timeout(), |context| {
+                            failed(context, job.relation, &failure)
+                        });
+                    }
+                    self.record_failure(index, start.elapsed(), &failure, Duration::ZERO);
+                }
             }
             activity::idle();
             self.last_job = Instant::now();
@@ -358,9 +367,10 @@ impl Service {
         true
     }
 
-    fn do_job(&mut self, job: Job, statement: Statement) -> Result<Outcome<()>, Failure> {
-        let prepared =
-            self.in_transaction(guc::task_timeout(), |context| statement(context, job.relation))?;
+    fn do_job(&mut self, job: Job, errand: Errand) -> Result<Outcome<()>, Failure> {
+        let prepared = self.in_transaction(guc::task_timeout(), |context| {
+            (errand.prepare)(context, job.relation)
+        })?;
         Ok(match prepared {
             Outcome::Done(Some(text)) => {
                 let (for_locks, in_all) =
@@ -368,7 +378,13 @@ impl Service {
                 settings::set_lock_timeout(for_locks);
                 let outcome = toplevel::run(&text, in_all);
                 settings::set_lock_timeout(self.lock_timeout());
-                Outcome::Done(outcome?)
+                outcome?;
+                match errand.finish {
+                    Some(finish) => {
+                        self.in_transaction(JOB_LIMIT, |context| finish(context, job.relation))?
+                    }
+                    None => Outcome::Done(()),
+                }
             }
             Outcome::Done(None) => Outcome::Done(()),
             Outcome::Waiting(reason) => Outcome::Waiting(reason),

@@ -49,14 +49,32 @@ pub struct Context<'a> {
 
 pub type Run = fn(&Context) -> Result<Report, Error>;
 
-/// The statement that a job of the janitor runs at top level; None when it has become needless.
-pub type Statement = fn(&Context, relation: u32) -> Result<Option<String>, Error>;
+/// A job of the janitor: a statement at top level, and what goes with it.
+#[derive(Clone, Copy)]
+pub struct Errand {
+    /// The statement; None when it has become needless.
+    pub prepare: fn(&Context, relation: u32) -> Result<Option<String>, Error>,
+    /// What is to be done once it ran, in a transaction of its own.
+    pub finish: Option<fn(&Context, relation: u32) -> Result<(), Error>>,
+    /// What is to be noted when any of it failed.
+    pub failed: Option<fn(&Context, relation: u32, failure: &Failure) -> Result<(), Error>>,
+}
+
+impl Errand {
+    const fn only(prepare: fn(&Context, relation: u32) -> Result<Option<String>, Error>) -> Errand {
+        Errand {
+            prepare,
+            finish: None,
+            failed: None,
+        }
+    }
+}
 
 pub enum Work {
     /// Runs every so often, in a transaction.
     Periodic { every: fn() -> Duration, run: Run },
     /// Runs when a job asks for it, at top level.
-    OnDemand(Statement),
+    OnDemand(Errand),
 }
 
 pub struct Task {
@@ -129,19 +147,35 @@ const KEEPER: &[Task] = &[
 const JANITOR: &[Task] = &[
     Task {
         name: "vacuum_staging",
-        work: Work::OnDemand(janitor::vacuum_staging_statement),
+        work: Work::OnDemand(Errand::only(janitor::vacuum_staging_statement)),
     },
     Task {
         name: "vacuum_rejected",
-        work: Work::OnDemand(janitor::vacuum_rejected_statement),
+        work: Work::OnDemand(Errand::only(janitor::vacuum_rejected_statement)),
     },
     Task {
         name: "retire_partition",
-        work: Work::OnDemand(janitor::retire_statement),
+        work: Work::OnDemand(Errand {
+            prepare: janitor::retire_statement,
+            finish: Some(janitor::retired),
+            failed: Some(janitor::not_retired),
+        }),
+    },
+    Task {
+        name: "seal_partition",
+        work: Work::OnDemand(Errand {
+            prepare: janitor::seal_statement,
+            finish: Some(janitor::seal_vacuumed),
+            failed: Some(janitor::not_sealed),
+        }),
+    },
+    Task {
+        name: "analyze_facts",
+        work: Work::OnDemand(Errand::only(janitor::analyze_statement)),
     },
     Task {
         name: "build_index",
-        work: Work::OnDemand(fact_index::next_statement),
+        work: Work::OnDemand(Errand::only(fact_index::next_statement)),
     },
 ];
 
@@ -149,7 +183,9 @@ const JANITOR: &[Task] = &[
 pub const VACUUM_STAGING: u8 = 0;
 pub const VACUUM_REJECTED: u8 = 1;
 pub const RETIRE: u8 = 2;
-pub const BUILD_INDEX: u8 = 3;
+pub const SEAL: u8 = 3;
+pub const ANALYZE: u8 = 4;
+pub const BUILD_INDEX: u8 = 5;
 
 /// How long a statement of the janitor may wait for a lock, where that is not as long as all others, and how long it may take in
 /// all. An index in the making holds up nobody while it waits, and loses all its work when it gives up.
@@ -218,6 +254,8 @@ mod tests {
         assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
         assert_eq!(JANITOR[usize::from(VACUUM_REJECTED)].name, "vacuum_rejected");
         assert_eq!(JANITOR[usize::from(RETIRE)].name, "retire_partition");
+        assert_eq!(JANITOR[usize::from(SEAL)].name, "seal_partition");
+        assert_eq!(JANITOR[usize::from(ANALYZE)].name, "analyze_facts");
         assert_eq!(JANITOR[usize::from(BUILD_INDEX)].name, "build_index");
     }
 }

@@ -11,6 +11,7 @@ mod ingest;
 mod least_loop;
 mod rejects;
 mod replication;
+mod rotation;
 mod sustained;
 mod visible_latency;
 
@@ -41,6 +42,7 @@ const ALL: &[&dyn Case] = &[
     &replication::CAN_SERVE,
     &replication::Heartbeat,
     &replication::Token,
+    &rotation::Rotation,
     &ingest::ONE,
     &ingest::FIFTY,
     &visible_latency::MODEST,
