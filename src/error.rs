@@ -70,8 +70,12 @@ pub enum Error {
     NoPeriod(i64),
     #[error("publication {name} exists with other content")]
     PublicationDiffers { name: String, faults: String },
-    #[error("{relation} cannot be detached: {holder} has held a lock on its parent for seconds")]
+    #[error("{relation} cannot be taken: {holder} has held a lock on it or its parent for seconds")]
     InTheWay { relation: String, holder: String },
+    #[error("{0} was changed while it was rewritten")]
+    ChangedMeanwhile(String),
+    #[error("index {0} cannot be copied")]
+    InvalidIndex(String),
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
     #[error("snapshot too old to look at {0}")]
@@ -114,6 +118,8 @@ impl Error {
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
+            Error::ChangedMeanwhile(_) => ERRCODE_OBJECT_IN_USE,
+            Error::InvalidIndex(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
@@ -187,6 +193,8 @@ impl Error {
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
+            Error::ChangedMeanwhile(_) => Some("It is tried again each minute.".into()),
+            Error::InvalidIndex(_) => Some("It is not valid: REINDEX INDEX CONCURRENTLY, or drop it.".into()),
             Error::SnapshotTooOld(_) => Some(
                 "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
             ),

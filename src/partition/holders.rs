@@ -1,10 +1,12 @@
 //! Who holds a lock on a table. From pg_locks, which needs no rights; pg_stat_activity would hide the sessions of others.
 
 use std::fmt;
+use std::time::Duration;
 
 use pgrx::pg_sys;
 
 use crate::error::Error;
+use crate::pg::signals;
 use crate::sql::{argument, read};
 
 /// One transaction of somebody else.
@@ -47,4 +49,17 @@ pub fn holders(relation: pg_sys::Oid) -> Result<Vec<Holder>, Error> {
         Ok(())
     })?;
     Ok(found)
+}
+
+/// Whoever holds a lock for longer may hold it for hours.
+const LONG: Duration = Duration::from_secs(3);
+
+/// Somebody who has held a lock on the relation for seconds; it takes that long to find out when there are any.
+pub fn still_there(relation: pg_sys::Oid) -> Result<Option<Holder>, Error> {
+    let before = holders(relation)?;
+    if before.is_empty() {
+        return Ok(None);
+    }
+    signals::pause(LONG);
+    Ok(holders(relation)?.into_iter().find(|holder| before.contains(holder)))
 }

@@ -1,20 +1,15 @@
 //! The janitor's jobs: statements that are long or must run at top level, so that no short task ever waits for them.
 
-use std::time::Duration;
-
 use pgrx::pg_sys;
 
-use super::task::Context;
+use super::task::{Context, Step};
 use crate::error::Error;
 use crate::installed::{DOORS, Table};
-use crate::partition::holders::holders;
+use crate::partition::holders::still_there;
 use crate::partition::plan::Action;
+use crate::partition::{archive, expire, rewrite};
 use crate::partition::retention::{mark, removals};
-use crate::pg::signals;
 use crate::rejected::parts::parts;
-
-/// Whoever holds a lock on facts for longer may hold it for hours: a detachment would wait as long, half done.
-const LONG: Duration = Duration::from_secs(3);
 
 /// The relation is looked up again: between the request and now it may have been dropped and made anew.
 pub fn vacuum_staging_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
@@ -43,7 +38,8 @@ pub fn vacuum_rejected_statement(context: &Context, relation: u32) -> Result<Opt
     Ok(part.map(|part| format!("VACUUM (SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}", part.name)))
 }
 
-/// Takes an old partition out of facts, or ends that. Planned anew: policies may have changed since the request.
+/// Takes an old partition out of facts, or ends that. Planned anew: policies may have changed since the request. As long as
+/// somebody holds a lock, a detachment would wait, half done.
 pub fn retire_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
     let wanted = removals(context.installed)?
         .into_iter()
@@ -52,18 +48,33 @@ pub fn retire_statement(context: &Context, relation: u32) -> Result<Option<Strin
         return Ok(None);
     };
     let facts = context.installed.require_table(Table::Facts)?;
-    let before = holders(facts)?;
-    if !before.is_empty() {
-        signals::pause(LONG);
-        if let Some(holder) = holders(facts)?.iter().find(|holder| before.contains(holder)) {
-            return Err(Error::InTheWay {
-                relation: planned.partition,
-                holder: holder.to_string(),
-            });
-        }
+    if let Some(holder) = still_there(facts)? {
+        return Err(Error::InTheWay {
+            relation: planned.partition,
+            holder: holder.to_string(),
+        });
     }
     if planned.action == Action::Detach {
         mark(&planned)?;
     }
     Ok(planned.statement)
+}
+
+/// Deletes readings whose time is over, a batch in each step.
+pub fn expire_step(context: &Context, relation: u32, _first: bool) -> Result<Step, Error> {
+    let batch = expire::delete_batch(context.installed, pg_sys::Oid::from(relation))?;
+    Ok(match batch {
+        Some(batch) if batch.more => Step::Again,
+        _ => Step::Done,
+    })
+}
+
+/// Gives back the room of deleted readings.
+pub fn rewrite_step(context: &Context, relation: u32, first: bool) -> Result<Step, Error> {
+    rewrite::step(context.installed, pg_sys::Oid::from(relation), first)
+}
+
+/// Moves a detached partition to where it is to be kept.
+pub fn archive_step(context: &Context, relation: u32, _first: bool) -> Result<Step, Error> {
+    archive::step(context.installed, pg_sys::Oid::from(relation))
 }

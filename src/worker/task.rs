@@ -51,11 +51,26 @@ pub type Run = fn(&Context) -> Result<Report, Error>;
 /// The statement that a job of the janitor runs at top level; None when it has become needless.
 pub type Statement = fn(&Context, relation: u32) -> Result<Option<String>, Error>;
 
+/// The next step of a job of the janitor; `first` of this job.
+pub type Steps = fn(&Context, relation: u32, first: bool) -> Result<Step, Error>;
+
+pub enum Step {
+    Done,
+    /// Call again.
+    Again,
+    /// To be run at top level before the next step.
+    Statement(String),
+    /// There is more to do, which something holds up.
+    Waits(String),
+}
+
 pub enum Work {
     /// Runs every so often, in a transaction.
     Periodic { every: fn() -> Duration, run: Run },
     /// Runs when a job asks for it, at top level.
     OnDemand(Statement),
+    /// Runs when a job asks for it, in one transaction after another.
+    InSteps(Steps),
 }
 
 pub struct Task {
@@ -131,12 +146,27 @@ const JANITOR: &[Task] = &[
         name: "retire_partition",
         work: Work::OnDemand(janitor::retire_statement),
     },
+    Task {
+        name: "expire_readings",
+        work: Work::InSteps(janitor::expire_step),
+    },
+    Task {
+        name: "rewrite_partition",
+        work: Work::InSteps(janitor::rewrite_step),
+    },
+    Task {
+        name: "archive_partition",
+        work: Work::InSteps(janitor::archive_step),
+    },
 ];
 
 /// Places among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;
 pub const VACUUM_REJECTED: u8 = 1;
 pub const RETIRE: u8 = 2;
+pub const EXPIRE: u8 = 3;
+pub const REWRITE: u8 = 4;
+pub const ARCHIVE: u8 = 5;
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -199,5 +229,8 @@ mod tests {
         assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
         assert_eq!(JANITOR[usize::from(VACUUM_REJECTED)].name, "vacuum_rejected");
         assert_eq!(JANITOR[usize::from(RETIRE)].name, "retire_partition");
+        assert_eq!(JANITOR[usize::from(EXPIRE)].name, "expire_readings");
+        assert_eq!(JANITOR[usize::from(REWRITE)].name, "rewrite_partition");
+        assert_eq!(JANITOR[usize::from(ARCHIVE)].name, "archive_partition");
     }
 }
