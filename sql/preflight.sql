@@ -8,7 +8,7 @@ DECLARE
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
         'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
-        'ingest_requests', 'ingest_requests_volatile', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
+        'ingest_requests', 'ingest_requests_volatile', 'partition_state', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
         'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog',
         'read_classes', 'replication_lag', 'replication_slots_health'];
     functions CONSTANT text[] := ARRAY[

@@ -28,6 +28,7 @@ pub enum Table {
     RejectedRemoved,
     Requests,
     RequestsVolatile,
+    PartitionState,
 }
 
 impl Table {
@@ -50,6 +51,7 @@ impl Table {
             Table::RejectedRemoved => "rejected_removed",
             Table::Requests => "ingest_requests",
             Table::RequestsVolatile => "ingest_requests_volatile",
+            Table::PartitionState => "partition_state",
         }
     }
 }

@@ -5,13 +5,12 @@ use pgrx::spi::quote_literal;
 
 use super::bounds::{Micros, Missing, Period, missing, missing_at};
 use super::likeness::likeness;
-use super::retention::note_made_late;
+use super::state::{note_made, now};
 use super::step::Step;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
-use crate::pg::partitions::{EPOCH_2000, periods};
-use crate::pg::process;
+use crate::pg::partitions::periods;
 use crate::sql::{argument, read, run, value};
 
 /// A table that is partitioned by time, and how.
@@ -36,11 +35,6 @@ impl Parent {
             Parent::Rejected => Step::DAY,
         }
     }
-}
-
-/// Now, in microseconds since 1970.
-pub fn now() -> Micros {
-    process::now() + EPOCH_2000
 }
 
 /// What should be there now and is not.
@@ -145,8 +139,8 @@ fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), 
         quote_literal(start),
         quote_literal(end)
     ))?;
-    if parent == Parent::Facts && period.contains(now()) {
-        note_made_late(&child, now())?;
+    if parent == Parent::Facts {
+        note_made(installed, &child, period, period.contains(now()))?;
     }
     Ok(())
 }

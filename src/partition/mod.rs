@@ -9,4 +9,5 @@ pub mod plan;
 mod policy;
 pub mod retention;
 pub mod rotate;
+pub mod state;
 pub mod step;

@@ -1,8 +1,9 @@
 //! What the next rotation would do, and why. The rotation does what is planned here and nothing else.
 
 use super::bounds::{Micros, Period};
-use super::create::{Parent, free_child, missing_now, now};
+use super::create::{Parent, free_child, missing_now};
 use super::retention::removals;
+use super::state::now;
 use crate::error::Error;
 use crate::installed::Installed;
 

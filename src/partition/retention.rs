@@ -1,19 +1,19 @@
 //! Which partitions of facts are to be removed: those in which the time of every tenant is over.
 //!
-//! A partition leaves in two steps, as its detachment has to be a statement of its own: the janitor marks it by a comment,
-//! which says what it held, and detaches it; a later rotation drops what is marked and no longer attached. Killed in between, it goes
-//! on from what it finds.
+//! A partition leaves in two steps, as its detachment has to be a statement of its own: the janitor notes in its state how it
+//! leaves, and detaches it; a later rotation drops what is to be dropped and no longer attached. Killed in between, it goes on
+//! from what it finds.
 
 use pgrx::datum::Interval;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::quote_literal;
 
 use super::bounds::{Micros, Period};
-use super::create::{Parent, now};
+use super::create::Parent;
 use super::plan::{Action, Planned};
 use super::policy::{Fate, Policies, Policy};
+use super::state::{self, Leaves, now};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
@@ -24,22 +24,13 @@ use crate::sql::{argument, read, run, value, write};
 /// How long nothing is removed after the partition of the present had to be made late.
 const SETTLE: Micros = 24 * 3600 * 1_000_000;
 
-/// The comment of a partition that is to be dropped once it is detached. What it held stands behind it.
-const RETIRED: &str = "pg_telemetry: retired";
-
-/// The comment of one that is kept.
-const KEPT: &str = "pg_telemetry: detached";
-
-/// The comment of a partition that was made when its time had begun already.
-const MADE_LATE: &str = "pg_telemetry: made late, at";
-
 /// What is to be removed, oldest first, and what stays although it is old.
 pub fn removals(installed: &Installed) -> Result<Vec<Planned>, Error> {
     let mut planned = interrupted(installed)?;
     let Some(policies) = policies(installed)? else {
         return Ok(planned);
     };
-    for (oid, period) in retired(installed)? {
+    for (oid, period) in state::to_drop(installed)? {
         let mut drop = removal(installed, Action::Drop, oid, period)?;
         match who_keeps(installed, &policies, oid, period.end)? {
             None => "it was detached, and the time of all its readings is over".clone_into(&mut drop.reason),
@@ -183,27 +174,13 @@ fn doubts_about_the_clock(installed: &Installed) -> Result<Option<String>, Error
     let Some(current) = current else {
         return Ok(Some("there is no partition for readings of now".to_owned()));
     };
-    let text = "SELECT (extract(epoch FROM substring(obj_description($1, 'pg_class') FROM $2)::timestamptz) * 1000000)::bigint";
-    let pattern = format!("^{MADE_LATE} ([-0-9]+ [0-9:.]+\\+00)$");
-    let made_late: Option<i64> = read(text, vec![argument(current.oid), argument(pattern)], value)?;
+    let made_late = state::made_late_at(installed, current.oid)?;
     let settled = made_late.is_none_or(|made| now().saturating_sub(made) >= SETTLE);
     Ok((!settled).then(|| {
         "the partition of the present was made late: rotation stood still, or the clock has jumped; \
          nothing is removed for a day after that"
             .to_owned()
     }))
-}
-
-/// Notes that a partition was made when its time had begun already.
-pub fn note_made_late(child: &str, at: Micros) -> Result<(), Error> {
-    let moment = Period { start: at, end: at };
-    let Some((at, _)) = moment.literals() else {
-        return Ok(());
-    };
-    run(&format!(
-        "COMMENT ON TABLE {child} IS {}",
-        quote_literal(format!("{MADE_LATE} {at}"))
-    ))
 }
 
 /// Detachments that were interrupted: until they are ended, readings of the partition are out of sight.
@@ -239,52 +216,17 @@ fn interrupted(installed: &Installed) -> Result<Vec<Planned>, Error> {
         .collect()
 }
 
-/// Tables of ours that are marked and attached to nothing.
-fn retired(installed: &Installed) -> Result<Vec<(pg_sys::Oid, Period)>, Error> {
-    let mut found = Vec::new();
-    read(
-        "SELECT c.oid, (extract(epoch FROM held[1]::timestamptz) * 1000000)::bigint,
-                (extract(epoch FROM held[2]::timestamptz) * 1000000)::bigint
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
-              LATERAL regexp_match(obj_description(c.oid, 'pg_class'), $2) AS held
-         WHERE n.nspname = $1 AND c.relkind = 'r' AND pg_get_userbyid(c.relowner) = $3
-           AND c.relname LIKE 'entity\\_values\\_ts\\_p%' AND held IS NOT NULL
-           AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
-         ORDER BY 2",
-        vec![
-            argument(installed.schema.clone()),
-            argument(format!(
-                "^{RETIRED}, held ([-0-9]+ [0-9:.]+\\+00) to ([-0-9]+ [0-9:.]+\\+00)$"
-            )),
-            argument(identity::OWNER),
-        ],
-        |rows| {
-            for row in rows {
-                if let (Some(oid), Some(start), Some(end)) = (row.get(1)?, row.get(2)?, row.get(3)?) {
-                    found.push((oid, Period { start, end }));
-                }
-            }
-            Ok(())
-        },
-    )?;
-    Ok(found)
-}
-
-/// Marks a partition that is about to be detached, so that whoever finds it later knows what to do with it.
-pub fn mark(planned: &Planned) -> Result<(), Error> {
-    let Some((start, end)) = planned.period.literals() else {
-        return Err(Error::NoPeriod(planned.period.start));
-    };
-    let mark = if guc::retention_keeps_tables() {
-        KEPT
+/// Notes how a partition that is about to be detached leaves.
+pub fn mark(installed: &Installed, planned: &Planned) -> Result<(), Error> {
+    let leaves = if guc::retention_keeps_tables() {
+        Leaves::Kept
     } else {
-        RETIRED
+        Leaves::Dropped
     };
-    run(&format!(
-        "COMMENT ON TABLE {} IS {}",
-        planned.partition,
-        quote_literal(format!("{mark}, held {start} to {end}"))
-    ))
+    match planned.oid {
+        Some(oid) => state::note_leaving(installed, oid, &planned.period, leaves),
+        None => Ok(()),
+    }
 }
 
 /// Drops what is detached. Looked at once more: policies may have changed since.
@@ -294,6 +236,9 @@ pub fn drop_retired(installed: &Installed, planned: &Planned) -> Result<bool, Er
         .any(|now| now.action == Action::Drop && now.oid == planned.oid);
     if still {
         run(&format!("DROP TABLE {}", planned.partition))?;
+        if let Some(oid) = planned.oid {
+            state::forget(installed, oid)?;
+        }
     }
     Ok(still)
 }

@@ -4,6 +4,7 @@ use super::create::create_if_missing;
 use super::holders::holders;
 use super::plan::{Action, Planned, plan};
 use super::retention::{drop_retired, mark, removals};
+use super::state;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
@@ -43,7 +44,10 @@ pub struct Done {
 
 /// All that is planned now.
 pub fn rotate(installed: &Installed) -> Result<Vec<Done>, Error> {
-    plan(installed)?
+    state::adopt(installed)?;
+    let planned = plan(installed)?;
+    settle(installed, &planned)?;
+    planned
         .iter()
         .filter(|planned| planned.action != Action::Keep)
         .map(|planned| match &planned.statement {
@@ -51,6 +55,12 @@ pub fn rotate(installed: &Installed) -> Result<Vec<Done>, Error> {
             None => carry_out(installed, planned),
         })
         .collect()
+}
+
+/// What was about to leave and is not planned to any more stays.
+fn settle(installed: &Installed, planned: &[Planned]) -> Result<(), Error> {
+    let leaving = planned.iter().filter(|planned| planned.statement.is_some());
+    state::stay_but(installed, leaving.filter_map(|planned| planned.oid).collect())
 }
 
 /// A detachment that locks nobody out cannot be part of a transaction: the janitor does it, or a person.
@@ -79,8 +89,12 @@ fn leave(installed: &Installed, planned: &Planned, statement: &str) -> Result<Do
 /// Removals only, for the keeper, which makes partitions on its own; what failed, if anything did.
 pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
     let mut failed = None;
-    for planned in removals(installed)? {
+    let planned = removals(installed)?;
+    settle(installed, &planned)?;
+    let left_alone = state::left_alone(installed)?;
+    for planned in planned {
         match (&planned.statement, planned.action) {
+            _ if planned.oid.is_some_and(|oid| left_alone.contains(&oid)) => {}
             (Some(statement), _) => drop(leave(installed, &planned, statement)?),
             (None, Action::Drop) => {
                 let done = carry_out(installed, &planned)?;
@@ -100,7 +114,7 @@ fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
         Ok(xact::subtransaction(|| {
             xact::with_snapshot(|| match planned.action {
                 Action::Create => create_if_missing(installed, planned.parent, &planned.period),
-                Action::Detach => mark(planned).map(|()| true),
+                Action::Detach => mark(installed, planned).map(|()| true),
                 _ => drop_retired(installed, planned),
             })
         }))

@@ -21,6 +21,7 @@ pub mod holders;
 pub mod horizon;
 pub mod identity;
 pub mod index;
+pub mod invalidation;
 pub mod jsonb;
 pub mod layout;
 pub mod leaf;

@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 use crate::error::Error;
 use crate::installed::Installed;
 use crate::partition::create::{Parent, ensure_ahead};
+use crate::partition::state;
 use crate::pg::{extension_script, identity, process, settings, xact};
 use crate::sql::{argument, read, run, value};
 use crate::{shmem, version};
@@ -59,6 +60,8 @@ fn make_or_adopt(installed: &Installed) -> Result<Vec<Row>, Error> {
             ));
         }
     }
+    // Partitions of an earlier installation.
+    state::adopt(installed)?;
     Ok(rows)
 }
 

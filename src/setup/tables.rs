@@ -265,4 +265,17 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("last_at", "timestamp with time zone"),
         ],
     },
+    DataTable {
+        table: Table::PartitionState,
+        create: include_str!("../../sql/setup/partition_state.sql"),
+        guards: &[],
+        columns: &[
+            ("partition", "text"),
+            ("relation_oid", "oid"),
+            ("starts_at", "timestamp with time zone"),
+            ("ends_at", "timestamp with time zone"),
+            ("seal", "text"),
+            ("leaves_as", "text"),
+        ],
+    },
 ];

@@ -55,7 +55,7 @@ pub fn retire_statement(context: &Context, relation: u32) -> Result<Option<Strin
         });
     }
     if planned.action == Action::Detach {
-        mark(&planned)?;
+        mark(context.installed, &planned)?;
     }
     Ok(planned.statement)
 }

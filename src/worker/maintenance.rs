@@ -11,6 +11,7 @@ use crate::ingest::ledger;
 use crate::installed::DOORS;
 use crate::partition::create::{Parent, ensure_ahead};
 use crate::partition::rotate::remove;
+use crate::partition::state;
 use crate::pg::tail;
 use crate::rejected::trim::trim;
 use crate::shmem;
@@ -72,6 +73,7 @@ pub fn rotate(context: &Context) -> Result<Report, Error> {
     for parent in [Parent::Rejected, Parent::Facts] {
         ensure_ahead(context.installed, parent)?;
     }
+    state::adopt(context.installed)?;
     Ok(Report {
         waiting: remove(context.installed)?,
         ..Report::default()

@@ -27,6 +27,7 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              ('crash_history', 'crash_history_pkey', 'key'),
              ('ingest_requests', 'ingest_requests_pkey', 'key'),
              ('ingest_requests_volatile', 'ingest_requests_volatile_pkey', 'key'),
+             ('partition_state', 'partition_state_pkey', 'key'),
              ('entity_values_ts', '', 'table'),
              ('entity_values_rejected', '', 'table')),
          present AS (

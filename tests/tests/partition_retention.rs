@@ -34,7 +34,9 @@ fn with_old_readings(builder: Builder) -> (Arc<Cluster>, Database, Session) {
 
 fn believe_the_clock(session: &mut Session) {
     let today = session.text("SELECT to_char(now() AT TIME ZONE 'UTC', '\"entity_values_ts_p\"YYYYMMDD')");
-    session.exec(&format!("COMMENT ON TABLE {today} IS NULL"));
+    session.exec(&format!(
+        "UPDATE partition_state SET made_late = false WHERE partition = '{today}'"
+    ));
 }
 
 fn removals(session: &mut Session) -> Vec<(String, String)> {
@@ -111,11 +113,11 @@ fn after_a_jump_of_the_clock_nothing_goes_for_a_day() {
     assert!(session.text(reason).contains("the clock has jumped"));
     let rows = session.rows("SELECT * FROM rotate_partitions()");
     assert!(rows.is_empty(), "{rows:?}");
-    let made = "SELECT obj_description('$TODAY'::regclass)".replace("$TODAY", &today);
-    let comment = session.text(&made);
-    assert!(comment.starts_with("pg_telemetry: made late, at "), "{comment}");
+    let made =
+        format!("SELECT made_late AND made_at <= now() FROM partition_state WHERE partition = '{today}'");
+    assert!(session.is_true(&made));
     session.exec(&format!(
-        "COMMENT ON TABLE {today} IS 'pg_telemetry: made late, at 2026-01-01 00:00:00+00'"
+        "UPDATE partition_state SET made_at = '2026-01-01' WHERE partition = '{today}'"
     ));
     assert_eq!(
         removals(&mut session),
@@ -144,7 +146,7 @@ fn without_workers_the_statement_is_handed_out_and_the_rest_follows() {
     assert_eq!(session.number("SELECT count(*) FROM entity_values_ts"), 2);
     assert_eq!(removals(&mut session), []);
     assert_eq!(
-        session.number("SELECT count(*) FROM pg_class WHERE obj_description(oid, 'pg_class') LIKE 'pg_telemetry: retired%'"),
+        session.number("SELECT count(*) FROM partition_state WHERE leaves_as IS NOT NULL"),
         0
     );
 }
@@ -236,7 +238,10 @@ fn an_interrupted_detachment_is_ended_and_the_table_kept_where_that_is_wished() 
     });
     // It was somebody else's, so it stays as it is. The other one is ours, and kept as well.
     session.exec("SELECT set_retention('30 days')");
-    let comment = format!("SELECT coalesce(obj_description('{}'::regclass), '')", names[1]);
+    let leaves_as = format!(
+        "SELECT leaves_as FROM partition_state WHERE partition = '{}'",
+        names[1]
+    );
     eventually(SOON, "the other one is detached", || {
         cluster.reload();
         let attached = session.number(&format!(
@@ -245,11 +250,7 @@ fn an_interrupted_detachment_is_ended_and_the_table_kept_where_that_is_wished() 
         ));
         if attached == 0 { Ok(()) } else { Err(attached) }
     });
-    assert!(
-        session
-            .text(&comment)
-            .starts_with("pg_telemetry: detached, held ")
-    );
+    assert_eq!(session.text(&leaves_as), "keep");
     assert!(session.rows(REMOVALS).is_empty());
     assert_eq!(session.number(&format!("SELECT count(*) FROM {}", names[0])), 1);
     assert_eq!(session.number(&format!("SELECT count(*) FROM {}", names[1])), 2);
