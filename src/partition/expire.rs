@@ -1,6 +1,8 @@
 //! Deleting the readings of tenants whose time is over from partitions that others keep, some pages at a time. Killed in
 //! between, it goes on from where the last batch was committed.
 
+use std::time::{Duration, Instant};
+
 use pgrx::pg_sys;
 
 use super::bounds::Period;
@@ -28,7 +30,8 @@ pub fn deletions(installed: &Installed) -> Result<Vec<Planned>, Error> {
     let mut doubt = None;
     let mut planned = Vec::new();
     for partition in to_read(installed.require_table(Table::Facts)?) {
-        let Some((removed, expired)) = due(installed, &policies, known.get(&partition.oid), &partition)? else {
+        let Some((removed, expired)) = due(installed, &policies, known.get(&partition.oid), &partition)?
+        else {
             continue;
         };
         let mut delete = removal(installed, Action::Delete, partition.oid, period_of(&partition))?;
@@ -85,7 +88,11 @@ fn reason(removed: &Removed, expired: &Expired) -> String {
             let tenants = expired.tenants();
             let named: Vec<String> = tenants.iter().take(3).map(i64::to_string).collect();
             let more = tenants.len().saturating_sub(3);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
             format!("the time of tenant {}{more} is over", named.join(", "))
         }
     };
@@ -151,7 +158,6 @@ fn publication_in_the_way(installed: &Installed, partition: pg_sys::Oid) -> Resu
 
 /// What one batch came to.
 pub struct Batch {
-    pub rows: i64,
     /// There is more to delete from this partition.
     pub more: bool,
 }
@@ -170,10 +176,13 @@ pub fn delete_batch(installed: &Installed, partition: pg_sys::Oid) -> Result<Opt
             return Ok(None);
         };
         let known = removed::all(installed)?;
-        let Some((removed, expired)) = due(installed, &policies, known.get(&partition.oid), &partition)? else {
+        let Some((removed, expired)) = due(installed, &policies, known.get(&partition.oid), &partition)?
+        else {
             return Ok(None);
         };
-        if doubts_about_the_clock(installed)?.is_some() || publication_in_the_way(installed, partition.oid)?.is_some() {
+        if doubts_about_the_clock(installed)?.is_some()
+            || publication_in_the_way(installed, partition.oid)?.is_some()
+        {
             return Ok(None);
         }
         let name = removal(installed, Action::Delete, partition.oid, period_of(&partition))?.partition;
@@ -198,8 +207,30 @@ pub fn delete_batch(installed: &Installed, partition: pg_sys::Oid) -> Result<Opt
         let more = next < end;
         removed::note(installed, partition.oid, &expired, more.then_some(next), rows)?;
         fault::point("batch_noted");
-        Ok(Some(Batch { rows, more }))
+        Ok(Some(Batch { more }))
     })
+}
+
+/// Batches for so long, where there is no janitor; whether there was anything to do. The next call goes on.
+pub fn delete_for(installed: &Installed, planned: &Planned, limit: Duration) -> Result<bool, Error> {
+    let Some(oid) = planned.oid else {
+        return Ok(false);
+    };
+    let start = Instant::now();
+    let mut any = false;
+    while start.elapsed() < limit {
+        match delete_batch(installed, oid)? {
+            Some(batch) => {
+                any = true;
+                if !batch.more {
+                    break;
+                }
+            }
+            None => break,
+        }
+        xact::next_command();
+    }
+    Ok(any)
 }
 
 /// Nobody changes a policy until the end of the transaction.

@@ -1,13 +1,17 @@
 //! Partitions by time: which should exist (pure), making them, and what becomes of them.
 
+pub mod archive;
 pub mod bounds;
 pub mod create;
+pub mod expire;
 mod functions;
 pub mod holders;
 mod likeness;
 pub mod plan;
 mod policy;
+mod removed;
 pub mod retention;
+pub mod rewrite;
 pub mod rotate;
 pub mod state;
 pub mod step;

@@ -1,8 +1,11 @@
 //! What the next rotation would do, and why. The rotation does what is planned here and nothing else.
 
+use super::archive::moves;
 use super::bounds::{Micros, Period};
 use super::create::{Parent, free_child, missing_now};
+use super::expire::deletions;
 use super::retention::removals;
+use super::rewrite::rewrites;
 use super::state::now;
 use crate::error::Error;
 use crate::installed::Installed;
@@ -16,6 +19,12 @@ pub enum Action {
     Finish,
     /// Drop what was taken out.
     Drop,
+    /// Delete readings from it whose time is over.
+    Delete,
+    /// Give back the room of deleted readings.
+    Rewrite,
+    /// Move what was taken out to where it is kept.
+    Archive,
     /// Old enough to go, and kept.
     Keep,
 }
@@ -27,6 +36,9 @@ impl Action {
             Action::Detach => "detach",
             Action::Finish => "finish detaching",
             Action::Drop => "drop",
+            Action::Delete => "delete",
+            Action::Rewrite => "rewrite",
+            Action::Archive => "archive",
             Action::Keep => "keep",
         }
     }
@@ -53,6 +65,15 @@ pub fn plan(installed: &Installed) -> Result<Vec<Planned>, Error> {
         planned.extend(creations(installed, parent)?);
     }
     planned.extend(removals(installed)?);
+    planned.extend(upkeep(installed)?);
+    Ok(planned)
+}
+
+/// What is to be done with partitions that stay, and with those that are kept. Needs more than the SQL objects of an older version.
+pub fn upkeep(installed: &Installed) -> Result<Vec<Planned>, Error> {
+    let mut planned = deletions(installed)?;
+    planned.extend(rewrites(installed)?);
+    planned.extend(moves(installed)?);
     Ok(planned)
 }
 

@@ -55,7 +55,9 @@ impl Expired {
         match (self, other) {
             (Expired::Nobodys, _) => true,
             (Expired::Of(some), Expired::Of(others)) => all_in(some, others),
-            (Expired::Of(some), Expired::AllBut(keeping)) => some.iter().all(|tenant| !keeping.contains(tenant)),
+            (Expired::Of(some), Expired::AllBut(keeping)) => {
+                some.iter().all(|tenant| !keeping.contains(tenant))
+            }
             (Expired::AllBut(some), Expired::AllBut(others)) => all_in(others, some),
             _ => false,
         }
@@ -171,7 +173,11 @@ mod tests {
         assert_eq!(expired(&all, 400), Expired::Of(vec![1, 2]));
         assert_eq!(expired(&all, 401), Expired::Of(vec![2]));
         assert_eq!(expired(&all, 501), Expired::Nobodys);
-        assert_eq!(expired(&all[1..], 401), Expired::Of(vec![2]), "without a time for all");
+        assert_eq!(
+            expired(&all[1..], 401),
+            Expired::Of(vec![2]),
+            "without a time for all"
+        );
     }
 
     #[test]

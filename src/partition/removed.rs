@@ -104,7 +104,9 @@ pub fn note_rewritten(installed: &Installed, partition: pg_sys::Oid) -> Result<(
         return Ok(());
     };
     write(
-        &format!("UPDATE {state} SET removed_rows = 0, rewritten_at = clock_timestamp() WHERE relation_oid = $1"),
+        &format!(
+            "UPDATE {state} SET removed_rows = 0, rewritten_at = clock_timestamp() WHERE relation_oid = $1"
+        ),
         vec![argument(partition)],
         |_| Ok(()),
     )

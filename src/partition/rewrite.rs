@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 use pgrx::spi::quote_literal;
 
-use super::expire;
+use super::bounds::Period;
 use super::holders::still_there;
 use super::plan::{Action, Planned};
 use super::removed;
 use super::retention::{removal, since_1970};
-use super::bounds::Period;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
@@ -82,7 +81,10 @@ pub fn step(installed: &Installed, partition: pg_sys::Oid, first: bool) -> Resul
         return Ok(Step::Done);
     };
     if !lock::try_alone(partition) {
-        return Ok(Step::Waits(format!("{} is being vacuumed or altered", planned.partition)));
+        return Ok(Step::Waits(format!(
+            "{} is being vacuumed or altered",
+            planned.partition
+        )));
     }
     let relation = Relation::open_locked(partition);
     if !relation.is_plain_heap() || !relation.is_partition() {

@@ -1,17 +1,22 @@
 //! Doing what is planned, each action on its own: what fails leaves the others alone and says who was in the way.
 
+use std::time::Duration;
+
 use super::create::create_if_missing;
 use super::holders::holders;
-use super::plan::{Action, Planned, plan};
-use super::retention::{drop_retired, mark, removals};
-use super::state;
+use super::plan::{Action, Planned, plan, upkeep};
+use super::retention::{doubts_about_the_clock, drop_retired, mark, removals};
+use super::{archive, expire, rewrite, state};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
 use crate::pg::xact::{self, Failure};
 use crate::pg::{process, settings};
 use crate::worker::maintenance::ask_janitor;
-use crate::worker::task::RETIRE;
+use crate::worker::task::{ARCHIVE, EXPIRE, RETIRE, REWRITE};
+
+/// How long a call deletes readings from one partition, where there is no janitor to do it.
+const AT_A_TIME: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -50,11 +55,50 @@ pub fn rotate(installed: &Installed) -> Result<Vec<Done>, Error> {
     planned
         .iter()
         .filter(|planned| planned.action != Action::Keep)
-        .map(|planned| match &planned.statement {
-            Some(statement) => leave(installed, planned, statement),
-            None => carry_out(installed, planned),
+        .map(|planned| match (&planned.statement, job_of(planned.action)) {
+            (Some(statement), _) => leave(installed, planned, statement),
+            (None, Some(job)) => hand_over(installed, planned, job),
+            (None, None) => carry_out(installed, planned),
         })
         .collect()
+}
+
+/// What may take long is for the janitor.
+fn job_of(action: Action) -> Option<u8> {
+    match action {
+        Action::Delete => Some(EXPIRE),
+        Action::Rewrite => Some(REWRITE),
+        Action::Archive => Some(ARCHIVE),
+        _ => None,
+    }
+}
+
+fn ask(planned: &Planned, job: u8) -> bool {
+    planned
+        .oid
+        .is_some_and(|oid| ask_janitor(process::my_database(), job, oid.to_u32()))
+}
+
+/// Without a janitor it is done here and now, as far as a transaction of somebody else's may.
+fn hand_over(installed: &Installed, planned: &Planned, job: u8) -> Result<Done, Error> {
+    let asked = ask(planned, job);
+    if !asked && planned.action != Action::Rewrite {
+        return carry_out(installed, planned);
+    }
+    let detail = if asked {
+        "left to the janitor".to_owned()
+    } else {
+        format!(
+            "needs the workers; VACUUM FULL {} gives the room back as well, and locks its readers out meanwhile",
+            planned.partition
+        )
+    };
+    Ok(Done {
+        action: planned.action,
+        partition: planned.partition.clone(),
+        outcome: Outcome::Left,
+        detail: Some(detail),
+    })
 }
 
 /// What was about to leave and is not planned to any more stays.
@@ -71,10 +115,7 @@ fn leave(installed: &Installed, planned: &Planned, statement: &str) -> Result<Do
         outcome: Outcome::Left,
         detail: Some("left to the janitor".to_owned()),
     };
-    let asked = planned
-        .oid
-        .is_some_and(|oid| ask_janitor(process::my_database(), RETIRE, oid.to_u32()));
-    if !asked {
+    if !ask(planned, RETIRE) {
         if planned.action == Action::Detach {
             done = carry_out(installed, planned)?;
         }
@@ -92,6 +133,7 @@ pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
     let planned = removals(installed)?;
     settle(installed, &planned)?;
     let left_alone = state::left_alone(installed)?;
+    let planned_to_keep = planned.iter().any(|planned| planned.action == Action::Keep);
     for planned in planned {
         match (&planned.statement, planned.action) {
             _ if planned.oid.is_some_and(|oid| left_alone.contains(&oid)) => {}
@@ -105,6 +147,20 @@ pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
             _ => {}
         }
     }
+    // What stays for a doubt is told where a DBA looks, not only in the plan.
+    if planned_to_keep && failed.is_none() {
+        failed = doubts_about_the_clock(installed)?;
+    }
+    let mut upkeep = upkeep(installed)?;
+    upkeep.retain(|planned| !planned.oid.is_some_and(|oid| left_alone.contains(&oid)));
+    for planned in &upkeep {
+        if let Some(job) = job_of(planned.action) {
+            ask(planned, job);
+        }
+    }
+    if rewrite::any_left_over(installed)? {
+        ask_janitor(process::my_database(), REWRITE, 0);
+    }
     Ok(failed)
 }
 
@@ -115,6 +171,8 @@ fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
             xact::with_snapshot(|| match planned.action {
                 Action::Create => create_if_missing(installed, planned.parent, &planned.period),
                 Action::Detach => mark(installed, planned).map(|()| true),
+                Action::Delete => expire::delete_for(installed, planned, AT_A_TIME),
+                Action::Archive => archive::move_away(installed, planned),
                 _ => drop_retired(installed, planned),
             })
         }))

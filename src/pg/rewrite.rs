@@ -47,7 +47,9 @@ impl Settled {
             return None;
         }
         if missing > 0 {
-            settled.unused = (0..blocks).filter(|block| !is_visible(relation, *block)).collect();
+            settled.unused = (0..blocks)
+                .filter(|block| !is_visible(relation, *block))
+                .collect();
         }
         settled.still_holds(relation).then_some(settled)
     }

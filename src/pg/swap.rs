@@ -131,7 +131,10 @@ pub fn name_toast_after(table: pg_sys::Oid) {
             toast_get_valid_index(toast, pg_sys::AccessExclusiveLock as i32)
         });
         let name = format!("pg_toast_{}", table.to_u32());
-        for (oid, name, is_index) in [(toast, name.clone(), false), (index, format!("{name}_index"), true)] {
+        for (oid, name, is_index) in [
+            (toast, name.clone(), false),
+            (index, format!("{name}_index"), true),
+        ] {
             if super::relation::name_of(oid) != name
                 && let Ok(name) = CString::new(name)
             {

@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::installed::{DOORS, Table};
 use crate::partition::holders::still_there;
 use crate::partition::plan::Action;
-use crate::partition::{archive, expire, rewrite};
 use crate::partition::retention::{mark, removals};
+use crate::partition::{archive, expire, rewrite};
 use crate::rejected::parts::parts;
 
 /// The relation is looked up again: between the request and now it may have been dropped and made anew.
