@@ -31,3 +31,14 @@ COMMENT ON FUNCTION @extschema@.set_retention(interval, bigint) IS
     'How long readings are kept after they came in, of one tenant or of all that have no time of their own; NULL: for ever';
 REVOKE ALL ON FUNCTION @extschema@.set_retention(interval, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.set_retention(interval, bigint) TO telemetry_admin;
+
+CREATE FUNCTION @extschema@.ingested_periods(
+        since timestamptz, until timestamptz DEFAULT NULL, OUT starts_at timestamptz, OUT ends_at timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 3
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'ingested_periods_wrapper';
+COMMENT ON FUNCTION @extschema@.ingested_periods(timestamptz, timestamptz) IS
+    'When readings came in whose own time is from since up to, and without, until: by what sealed partitions hold; an end that is NULL is open';
+REVOKE ALL ON FUNCTION @extschema@.ingested_periods(timestamptz, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ingested_periods(timestamptz, timestamptz) TO telemetry_reader, telemetry_admin;

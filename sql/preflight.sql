@@ -14,7 +14,7 @@ DECLARE
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
         'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows',
-        'partition_plan', 'rotate_partitions', 'set_retention',
+        'partition_plan', 'rotate_partitions', 'set_retention', 'ingested_periods',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',
         'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
         'replication_lag_rows', 'replication_slots_health_rows', 'create_cdc_publications',

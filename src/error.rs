@@ -76,6 +76,10 @@ pub enum Error {
     ChangedMeanwhile(String),
     #[error("index {0} cannot be copied")]
     InvalidIndex(String),
+    #[error("{relation} cannot be sealed: {holder} is at it")]
+    BeingWritten { relation: String, holder: String },
+    #[error("{0} was not vacuumed: somebody held a lock on it, or telemetry_owner may not")]
+    NotVacuumed(String),
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
     #[error("snapshot too old to look at {0}")]
@@ -117,9 +121,11 @@ impl Error {
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
-            Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::ChangedMeanwhile(_) => ERRCODE_OBJECT_IN_USE,
             Error::InvalidIndex(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Error::InTheWay { .. } | Error::BeingWritten { .. } | Error::NotVacuumed(_) => {
+                ERRCODE_LOCK_NOT_AVAILABLE
+            }
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
@@ -192,6 +198,7 @@ impl Error {
             Error::Ingest(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
+            Error::BeingWritten { .. } | Error::NotVacuumed(_) => Some("It is tried again by itself.".into()),
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
             Error::ChangedMeanwhile(_) => Some("It is tried again each minute.".into()),
             Error::InvalidIndex(_) => Some("It is not valid: REINDEX INDEX CONCURRENTLY, or drop it.".into()),

@@ -23,6 +23,7 @@ CREATE TABLE @extschema@.partition_state (
     removed_all_but boolean,
     removed_tenants bigint[],
     removal_block bigint,
+    removal_sealed_at timestamptz,
     removed_rows bigint NOT NULL DEFAULT 0,
     rewritten_at timestamptz,
     CONSTRAINT partition_state_pkey PRIMARY KEY (starts_at, partition),
@@ -54,6 +55,7 @@ COMMENT ON COLUMN @extschema@.partition_state.removed_all_but IS
     'removed_tenants are those who keep theirs, and the readings of all others are deleted; NULL: nobody''s are';
 COMMENT ON COLUMN @extschema@.partition_state.removed_tenants IS 'whose readings are deleted, as their time is over, though the partition stays';
 COMMENT ON COLUMN @extschema@.partition_state.removal_block IS 'that has come as far as this page; NULL: it is done';
+COMMENT ON COLUMN @extschema@.partition_state.removal_sealed_at IS 'what sealed_at was then: of what came later nothing was deleted yet';
 COMMENT ON COLUMN @extschema@.partition_state.removed_rows IS 'readings deleted so since it was made or rewritten';
 COMMENT ON COLUMN @extschema@.partition_state.rewritten_at IS 'when the room of deleted readings was last given back';
 GRANT SELECT ON @extschema@.partition_state TO telemetry_reader, telemetry_admin;

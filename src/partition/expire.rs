@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::bounds::Period;
 use super::plan::{Action, Planned};
 use super::policy::{Expired, Fate, Policies};
 use super::removed::{self, Removed};
-use super::retention::{doubts_about_the_clock, policies, removal, since_1970, who_keeps};
+use super::retention::{doubts_about_the_clock, policies, removal, who_keeps};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
@@ -34,7 +33,7 @@ pub fn deletions(installed: &Installed) -> Result<Vec<Planned>, Error> {
         else {
             continue;
         };
-        let mut delete = removal(installed, Action::Delete, partition.oid, period_of(&partition))?;
+        let mut delete = removal(installed, Action::Delete, partition.oid, partition.period())?;
         if removed.block.is_none() && !has_readings(&delete.partition, &expired)? {
             continue;
         }
@@ -54,13 +53,6 @@ pub fn deletions(installed: &Installed) -> Result<Vec<Planned>, Error> {
     Ok(planned)
 }
 
-fn period_of(partition: &Partition) -> Period {
-    Period {
-        start: since_1970(partition.from),
-        end: since_1970(partition.until),
-    }
-}
-
 /// Whose readings are to be deleted from a partition; None when nobody's are, or it leaves as a whole.
 fn due(
     installed: &Installed,
@@ -68,7 +60,7 @@ fn due(
     removed: Option<&Removed>,
     partition: &Partition,
 ) -> Result<Option<(Removed, Expired)>, Error> {
-    let until = since_1970(partition.until);
+    let until = partition.period().end;
     let expired = policies.expired(until);
     let Some(removed) = removed else {
         return Ok(None);
@@ -185,7 +177,7 @@ pub fn delete_batch(installed: &Installed, partition: pg_sys::Oid) -> Result<Opt
         {
             return Ok(None);
         }
-        let name = removal(installed, Action::Delete, partition.oid, period_of(&partition))?.partition;
+        let name = removal(installed, Action::Delete, partition.oid, partition.period())?.partition;
         let first = removed.next_block(&expired);
         if first == 0 && !has_readings(&name, &expired)? {
             removed::note(installed, partition.oid, &expired, None, 0)?;

@@ -1,10 +1,12 @@
 //! Partitions as users call them.
 
 use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::bounds::Micros;
+use super::observed;
 use super::plan::plan;
 use super::rotate::rotate;
 use crate::installed::Installed;
@@ -48,6 +50,34 @@ fn timestamp(time: Micros) -> Option<TimestampWithTimeZone> {
     (!open)
         .then(|| TimestampWithTimeZone::try_from(since_2000).ok())
         .flatten()
+}
+
+#[allow(clippy::type_complexity)]
+#[pg_extern]
+fn ingested_periods(
+    since: Option<TimestampWithTimeZone>,
+    until: Option<TimestampWithTimeZone>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(starts_at, Option<TimestampWithTimeZone>),
+            name!(ends_at, Option<TimestampWithTimeZone>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let micros = |time: TimestampWithTimeZone| match pg_sys::TimestampTz::from(time) {
+        open @ (i64::MIN | i64::MAX) => open,
+        time => time.saturating_add(EPOCH_2000),
+    };
+    let since = since.map_or(Micros::MIN, micros);
+    let until = until.map_or(Micros::MAX, micros);
+    let periods = identity::as_owner(|| observed::ingested_periods(&Installed::require()?, since, until))?;
+    let rows = periods
+        .into_iter()
+        .map(|period| (timestamp(period.start), timestamp(period.end)));
+    Ok(TableIterator::new(rows))
 }
 
 #[allow(clippy::type_complexity)]

@@ -27,6 +27,12 @@ impl fmt::Display for Holder {
     }
 }
 
+/// All of them in a few words; None when there is nobody.
+pub fn named(holders: &[Holder]) -> Option<String> {
+    let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
 /// Transactions of others that hold a lock on the relation, the strongest lock of each.
 pub fn holders(relation: pg_sys::Oid) -> Result<Vec<Holder>, Error> {
     let text = "SELECT DISTINCT ON (virtualtransaction) pid, virtualtransaction, mode

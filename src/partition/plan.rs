@@ -6,9 +6,10 @@ use super::create::{Parent, free_child, missing_now};
 use super::expire::deletions;
 use super::retention::removals;
 use super::rewrite::rewrites;
+use super::seal;
 use super::state::now;
 use crate::error::Error;
-use crate::installed::Installed;
+use crate::installed::{Installed, Table};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -19,6 +20,10 @@ pub enum Action {
     Finish,
     /// Drop what was taken out.
     Drop,
+    /// Freeze what is complete, and note what it holds.
+    Seal,
+    /// Numbers of all partitions together, for the planner.
+    Analyze,
     /// Delete readings from it whose time is over.
     Delete,
     /// Give back the room of deleted readings.
@@ -36,6 +41,8 @@ impl Action {
             Action::Detach => "detach",
             Action::Finish => "finish detaching",
             Action::Drop => "drop",
+            Action::Seal => "seal",
+            Action::Analyze => "analyze",
             Action::Delete => "delete",
             Action::Rewrite => "rewrite",
             Action::Archive => "archive",
@@ -65,15 +72,48 @@ pub fn plan(installed: &Installed) -> Result<Vec<Planned>, Error> {
         planned.extend(creations(installed, parent)?);
     }
     planned.extend(removals(installed)?);
+    planned.extend(seals(installed)?);
     planned.extend(upkeep(installed)?);
     Ok(planned)
 }
 
-/// What is to be done with partitions that stay, and with those that are kept. Needs more than the SQL objects of an older version.
+/// What is to be done with partitions that stay although something in them goes, and with those that are kept elsewhere.
 pub fn upkeep(installed: &Installed) -> Result<Vec<Planned>, Error> {
     let mut planned = deletions(installed)?;
     planned.extend(rewrites(installed)?);
     planned.extend(moves(installed)?);
+    Ok(planned)
+}
+
+fn seals(installed: &Installed) -> Result<Vec<Planned>, Error> {
+    let mut planned: Vec<Planned> = seal::due(installed)?
+        .into_iter()
+        .map(|due| Planned {
+            action: Action::Seal,
+            parent: Parent::Facts,
+            oid: Some(due.oid),
+            period: due.period,
+            reason: due.reason().to_owned(),
+            statement: (!due.vacuumed).then(|| due.statement()),
+            partition: due.partition,
+        })
+        .collect();
+    if planned.is_empty()
+        && let Some(statement) = seal::analyze_statement(installed)?
+    {
+        planned.push(Planned {
+            action: Action::Analyze,
+            parent: Parent::Facts,
+            oid: Some(installed.require_table(Table::Facts)?),
+            partition: installed.qualified(Table::Facts),
+            period: Period {
+                start: Micros::MIN,
+                end: Micros::MAX,
+            },
+            reason: "a tenth of the partitions was sealed since the last time".to_owned(),
+            statement: Some(statement),
+        });
+    }
     Ok(planned)
 }
 

@@ -43,7 +43,11 @@ pub fn all(installed: &Installed) -> Result<HashMap<pg_sys::Oid, Removed>, Error
     let mut found = HashMap::new();
     read(
         &format!(
-            "SELECT relation_oid, seal = 'sealed', removed_all_but, removed_tenants, removal_block, removed_rows
+            "SELECT relation_oid, seal = 'sealed',
+                    CASE WHEN removal_sealed_at = sealed_at THEN removed_all_but END,
+                    CASE WHEN removal_sealed_at = sealed_at THEN removed_tenants END,
+                    CASE WHEN removal_sealed_at = sealed_at THEN removal_block END,
+                    removed_rows
              FROM {state} WHERE relation_oid IS NOT NULL AND left_at IS NULL"
         ),
         vec![],
@@ -84,7 +88,9 @@ pub fn note(
     };
     write(
         &format!(
-            "UPDATE {state} SET removed_all_but = $2, removed_tenants = $3, removal_block = $4, removed_rows = removed_rows + $5
+            "UPDATE {state}
+             SET removed_all_but = $2, removed_tenants = $3, removal_block = $4, removal_sealed_at = sealed_at,
+                 removed_rows = removed_rows + $5, rows = greatest(rows - $5, 0)
              WHERE relation_oid = $1"
         ),
         vec![

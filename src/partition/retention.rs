@@ -45,10 +45,7 @@ pub fn removals(installed: &Installed) -> Result<Vec<Planned>, Error> {
     }
     let mut doubt = None;
     for partition in to_read(installed.require_table(Table::Facts)?) {
-        let period = Period {
-            start: since_1970(partition.from),
-            end: since_1970(partition.until),
-        };
+        let period = partition.period();
         if policies.fate(period.end) == Fate::Stays {
             continue;
         }
@@ -74,13 +71,6 @@ pub fn removals(installed: &Installed) -> Result<Vec<Planned>, Error> {
         planned.push(detach);
     }
     Ok(planned)
-}
-
-pub(super) fn since_1970(time: i64) -> Micros {
-    match time {
-        i64::MIN | i64::MAX => time,
-        _ => time.saturating_add(EPOCH_2000),
-    }
 }
 
 pub(super) fn removal(

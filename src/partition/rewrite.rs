@@ -11,7 +11,7 @@ use super::bounds::Period;
 use super::holders::still_there;
 use super::plan::{Action, Planned};
 use super::removed;
-use super::retention::{removal, since_1970};
+use super::retention::removal;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
@@ -44,11 +44,7 @@ pub fn rewrites(installed: &Installed) -> Result<Vec<Planned>, Error> {
         if removed.block.is_some() || !is_enough(removed.rows, rows) {
             continue;
         }
-        let period = Period {
-            start: since_1970(partition.from),
-            end: since_1970(partition.until),
-        };
-        let mut rewrite = removal(installed, Action::Rewrite, partition.oid, period)?;
+        let mut rewrite = removal(installed, Action::Rewrite, partition.oid, partition.period())?;
         rewrite.reason = format!("{} readings were deleted, about {rows} are left", removed.rows);
         planned.push(rewrite);
     }

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::create::create_if_missing;
-use super::holders::holders;
+use super::holders::{holders, named};
 use super::plan::{Action, Planned, plan, upkeep};
 use super::retention::{doubts_about_the_clock, drop_retired, mark, removals};
-use super::{archive, expire, rewrite, state};
+use super::{archive, expire, rewrite, seal, state};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
 use crate::pg::xact::{self, Failure};
 use crate::pg::{process, settings};
-use crate::worker::maintenance::ask_janitor;
-use crate::worker::task::{ARCHIVE, EXPIRE, RETIRE, REWRITE};
+use crate::worker::maintenance::{ask_janitor, has_janitor};
+use crate::worker::task::{ANALYZE, ARCHIVE, EXPIRE, RETIRE, REWRITE, SEAL};
 
 /// How long a call deletes readings from one partition, where there is no janitor to do it.
 const AT_A_TIME: Duration = Duration::from_secs(1);
@@ -52,15 +52,21 @@ pub fn rotate(installed: &Installed) -> Result<Vec<Done>, Error> {
     state::adopt(installed)?;
     let planned = plan(installed)?;
     settle(installed, &planned)?;
-    planned
-        .iter()
-        .filter(|planned| planned.action != Action::Keep)
-        .map(|planned| match (&planned.statement, job_of(planned.action)) {
-            (Some(statement), _) => leave(installed, planned, statement),
-            (None, Some(job)) => hand_over(installed, planned, job),
-            (None, None) => carry_out(installed, planned),
-        })
-        .collect()
+    let mut seal_left = false;
+    let mut done = Vec::new();
+    for planned in planned.iter().filter(|planned| planned.action != Action::Keep) {
+        done.push(match &planned.statement {
+            // The janitor goes on from the first to the next by itself.
+            Some(_) if planned.action == Action::Seal && seal_left => left_to_janitor(planned),
+            Some(statement) => leave(installed, planned, statement)?,
+            None => match job_of(planned.action) {
+                Some(job) => hand_over(installed, planned, job)?,
+                None => carry_out(installed, planned)?,
+            },
+        });
+        seal_left |= planned.action == Action::Seal && has_janitor();
+    }
+    Ok(done)
 }
 
 /// What may take long is for the janitor.
@@ -81,48 +87,56 @@ fn ask(planned: &Planned, job: u8) -> bool {
 
 /// Without a janitor it is done here and now, as far as a transaction of somebody else's may.
 fn hand_over(installed: &Installed, planned: &Planned, job: u8) -> Result<Done, Error> {
-    let asked = ask(planned, job);
-    if !asked && planned.action != Action::Rewrite {
+    if ask(planned, job) {
+        return Ok(left_to_janitor(planned));
+    }
+    if planned.action != Action::Rewrite {
         return carry_out(installed, planned);
     }
-    let detail = if asked {
-        "left to the janitor".to_owned()
-    } else {
-        format!(
+    Ok(Done {
+        detail: Some(format!(
             "needs the workers; VACUUM FULL {} gives the room back as well, and locks its readers out meanwhile",
             planned.partition
-        )
-    };
-    Ok(Done {
-        action: planned.action,
-        partition: planned.partition.clone(),
-        outcome: Outcome::Left,
-        detail: Some(detail),
+        )),
+        ..left_to_janitor(planned)
     })
 }
 
-/// What was about to leave and is not planned to any more stays.
-fn settle(installed: &Installed, planned: &[Planned]) -> Result<(), Error> {
-    let leaving = planned.iter().filter(|planned| planned.statement.is_some());
-    state::stay_but(installed, leaving.filter_map(|planned| planned.oid).collect())
-}
-
-/// A detachment that locks nobody out cannot be part of a transaction: the janitor does it, or a person.
-fn leave(installed: &Installed, planned: &Planned, statement: &str) -> Result<Done, Error> {
-    let mut done = Done {
+fn left_to_janitor(planned: &Planned) -> Done {
+    Done {
         action: planned.action,
         partition: planned.partition.clone(),
         outcome: Outcome::Left,
         detail: Some("left to the janitor".to_owned()),
+    }
+}
+
+/// What was about to leave and is not planned to any more stays.
+fn settle(installed: &Installed, planned: &[Planned]) -> Result<(), Error> {
+    let leaving = planned
+        .iter()
+        .filter(|planned| matches!(planned.action, Action::Detach | Action::Finish));
+    state::stay_but(installed, leaving.filter_map(|planned| planned.oid).collect())
+}
+
+/// A detachment that locks nobody out cannot be part of a transaction, and neither can a vacuum: the janitor does it, or a
+/// person.
+fn leave(installed: &Installed, planned: &Planned, statement: &str) -> Result<Done, Error> {
+    let task = match planned.action {
+        Action::Seal => SEAL,
+        Action::Analyze => ANALYZE,
+        _ => RETIRE,
     };
-    if !ask(planned, RETIRE) {
-        if planned.action == Action::Detach {
-            done = carry_out(installed, planned)?;
-        }
-        if done.outcome != Outcome::Failed {
-            done.outcome = Outcome::Left;
-            done.detail = Some(format!("run this by itself: {statement}"));
-        }
+    if ask(planned, task) {
+        return Ok(left_to_janitor(planned));
+    }
+    let mut done = match planned.action {
+        Action::Detach | Action::Seal => carry_out(installed, planned)?,
+        _ => left_to_janitor(planned),
+    };
+    if done.outcome != Outcome::Failed {
+        done.outcome = Outcome::Left;
+        done.detail = Some(format!("run this by itself: {statement}"));
     }
     Ok(done)
 }
@@ -133,7 +147,7 @@ pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
     let planned = removals(installed)?;
     settle(installed, &planned)?;
     let left_alone = state::left_alone(installed)?;
-    let planned_to_keep = planned.iter().any(|planned| planned.action == Action::Keep);
+    let stays = planned.iter().any(|planned| planned.action == Action::Keep);
     for planned in planned {
         match (&planned.statement, planned.action) {
             _ if planned.oid.is_some_and(|oid| left_alone.contains(&oid)) => {}
@@ -148,14 +162,14 @@ pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
         }
     }
     // What stays for a doubt is told where a DBA looks, not only in the plan.
-    if planned_to_keep && failed.is_none() {
+    if stays && failed.is_none() {
         failed = doubts_about_the_clock(installed)?;
     }
-    let mut upkeep = upkeep(installed)?;
-    upkeep.retain(|planned| !planned.oid.is_some_and(|oid| left_alone.contains(&oid)));
-    for planned in &upkeep {
-        if let Some(job) = job_of(planned.action) {
-            ask(planned, job);
+    for planned in upkeep(installed)? {
+        if let Some(job) = job_of(planned.action)
+            && !planned.oid.is_some_and(|oid| left_alone.contains(&oid))
+        {
+            ask(&planned, job);
         }
     }
     if rewrite::any_left_over(installed)? {
@@ -171,6 +185,7 @@ fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
             xact::with_snapshot(|| match planned.action {
                 Action::Create => create_if_missing(installed, planned.parent, &planned.period),
                 Action::Detach => mark(installed, planned).map(|()| true),
+                Action::Seal => seal(installed, planned),
                 Action::Delete => expire::delete_for(installed, planned, AT_A_TIME),
                 Action::Archive => archive::move_away(installed, planned),
                 _ => drop_retired(installed, planned),
@@ -190,13 +205,22 @@ fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
     })
 }
 
+/// As far as it goes inside of a transaction: the beginning or the end.
+fn seal(installed: &Installed, planned: &Planned) -> Result<bool, Error> {
+    let due = seal::due(installed)?;
+    match due.into_iter().find(|due| Some(due.oid) == planned.oid) {
+        Some(due) if due.vacuumed => seal::finish(installed, &due),
+        Some(due) => seal::begin(installed, due.oid).map(|()| true),
+        None => Ok(false),
+    }
+}
+
 fn explained(installed: &Installed, planned: &Planned, failure: &Failure) -> Result<String, Error> {
     let mut text = format!("{} ({})", failure.message, failure.sqlstate);
     if failure.sqlstate == "55P03" {
         let parent = installed.require_table(planned.parent.table())?;
-        let pids: Vec<String> = holders(parent)?.iter().map(|holder| holder.to_string()).collect();
-        if !pids.is_empty() {
-            text.push_str(&format!("; locks are held by {}", pids.join(", ")));
+        if let Some(holders) = named(&holders(parent)?) {
+            text.push_str(&format!("; locks are held by {holders}"));
         }
     }
     Ok(text)

@@ -69,7 +69,7 @@ pub fn note_made(installed: &Installed, child: &str, period: &Period, late: bool
                  made_at = excluded.made_at, made_late = excluded.made_late, seal = 'open', sealing_since = NULL,
                  sealed_at = NULL, observed_from = NULL, observed_until = NULL, rows = NULL, leaves_as = NULL,
                  left_at = NULL, tries = 0, next_try_at = NULL, last_error = NULL, in_the_way = NULL,
-                 removed_all_but = NULL, removed_tenants = NULL, removal_block = NULL, removed_rows = 0, rewritten_at = NULL"
+                 removed_all_but = NULL, removed_tenants = NULL, removal_block = NULL, removal_sealed_at = NULL, removed_rows = 0, rewritten_at = NULL"
         ),
         vec![
             argument(child),
@@ -88,23 +88,19 @@ pub fn adopt(installed: &Installed) -> Result<bool, Error> {
         return Ok(false);
     };
     let attached = to_read(installed.require_table(Table::Facts)?);
-    let since_1970 = |time: i64| match time {
-        i64::MIN | i64::MAX => seconds(time),
-        _ => seconds(time + EPOCH_2000),
-    };
     let arguments = || {
         vec![
             argument(attached.iter().map(|partition| partition.oid).collect::<Vec<_>>()),
             argument(
                 attached
                     .iter()
-                    .map(|partition| since_1970(partition.from))
+                    .map(|partition| seconds(partition.period().start))
                     .collect::<Vec<_>>(),
             ),
             argument(
                 attached
                     .iter()
-                    .map(|partition| since_1970(partition.until))
+                    .map(|partition| seconds(partition.period().end))
                     .collect::<Vec<_>>(),
             ),
         ]
@@ -349,9 +345,10 @@ pub fn forget(installed: &Installed, relation: pg_sys::Oid) -> Result<(), Error>
 
 /// How long something that failed so often in a row is left alone. Pure.
 pub fn back_off(tries: i32) -> Duration {
-    const FIRST: u64 = 60;
+    // Below the minute after which the keeper looks again.
+    const FIRST: u64 = 5;
     const LAST: u64 = 3600;
-    let doubled = FIRST << tries.saturating_sub(1).clamp(0, 10);
+    let doubled = FIRST << tries.saturating_sub(1).clamp(0, 20);
     Duration::from_secs(doubled.min(LAST))
 }
 
@@ -441,6 +438,6 @@ mod tests {
             .into_iter()
             .map(|tries| back_off(tries).as_secs())
             .collect();
-        assert_eq!(waits, [60, 60, 120, 240, 1920, 3600, 3600, 3600]);
+        assert_eq!(waits, [5, 5, 10, 20, 160, 320, 3600, 3600]);
     }
 }

@@ -200,6 +200,12 @@ pub unsafe fn register_wal_data(bytes: &[u8]) {
     }
 }
 
+/// How a partitioned table is analysed, and as little else as the version can: older ones visit all its partitions as well.
+#[cfg(feature = "pg18")]
+pub const ANALYZE_PARENT: &str = "ANALYZE ONLY";
+#[cfg(not(feature = "pg18"))]
+pub const ANALYZE_PARENT: &str = "ANALYZE";
+
 /// Transactions with an id that have ended since the server started.
 pub fn completed_transactions() -> u64 {
     #[cfg(any(feature = "pg15", feature = "pg16"))]

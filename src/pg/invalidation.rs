@@ -19,8 +19,8 @@ pub fn tell(relation: pg_sys::Oid) {
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
 }
 
-/// Whether the relation may have been told of since the last call, by what has been committed up to now. One relation in a
-/// process; the first call always says yes.
+/// Whether the relation may have been told of since `looking`, by what has been committed up to now. One relation in a process; at
+/// first it always was.
 pub fn touched(relation: pg_sys::Oid) -> bool {
     // SAFETY: the callback lives as long as the process, and touches nothing but its own variables. Messages are taken in at
     // any point inside a transaction.
@@ -30,8 +30,20 @@ pub fn touched(relation: pg_sys::Oid) -> bool {
         }
         pg_sys::AcceptInvalidationMessages();
     }
-    let another = WATCHED.replace(relation.to_u32()) != relation.to_u32();
-    TOUCHED.replace(false) || another
+    if WATCHED.replace(relation.to_u32()) != relation.to_u32() {
+        TOUCHED.set(true);
+    }
+    TOUCHED.get()
+}
+
+/// What is read from here on counts as what is known; messages that come meanwhile are not lost.
+pub fn looking() {
+    TOUCHED.set(false);
+}
+
+/// It could not be read.
+pub fn not_seen() {
+    TOUCHED.set(true);
 }
 
 #[pg_guard]

@@ -35,6 +35,22 @@ pub fn try_read(relation: pg_sys::Oid) -> bool {
     try_lock(relation, pg_sys::AccessShareLock)
 }
 
+/// Whether nobody writes into the relation, or changes it, at this moment.
+pub fn nobody_writes(relation: pg_sys::Oid) -> bool {
+    let free = try_lock(relation, pg_sys::ShareLock);
+    if free {
+        // SAFETY: gives back what was taken above.
+        unsafe { pg_sys::UnlockRelationOid(relation, pg_sys::ShareLock as pg_sys::LOCKMODE) };
+    }
+    free
+}
+
+/// Waits for the lock of somebody who writes into the relation, and keeps it to the end of the transaction.
+pub fn to_write(relation: pg_sys::Oid) {
+    // SAFETY: takes a lock of this transaction.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) }
+}
+
 fn try_lock(relation: pg_sys::Oid, mode: u32) -> bool {
     // SAFETY: takes a lock of this transaction.
     unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) }

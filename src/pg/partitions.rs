@@ -16,22 +16,26 @@ pub struct Partition {
     pub until: i64,
 }
 
+impl Partition {
+    /// The bounds in microseconds since 1970.
+    pub fn period(&self) -> Period {
+        let since_1970 = |time: i64| match time {
+            i64::MIN | i64::MAX => time,
+            _ => time.saturating_add(EPOCH_2000),
+        };
+        Period {
+            start: since_1970(self.from),
+            end: since_1970(self.until),
+        }
+    }
+}
+
 /// The partitions in order. Open ends are the ends of time; partitions being detached are left out. Empty when the table is
 /// not partitioned; one for all times, the table itself, when it is in a way that only the server understands. Nothing stays
 /// locked: what is read here is looked at again by whoever acts on it, and a lock to the end of a flush would keep old
 /// partitions from ever being detached.
 pub fn periods(parent: pg_sys::Oid) -> Vec<Period> {
-    let since_1970 = |time: i64| match time {
-        i64::MIN | i64::MAX => time,
-        _ => time.saturating_add(EPOCH_2000),
-    };
-    to_read(parent)
-        .into_iter()
-        .map(|partition| Period {
-            start: since_1970(partition.from),
-            end: since_1970(partition.until),
-        })
-        .collect()
+    to_read(parent).iter().map(Partition::period).collect()
 }
 
 /// The partitions in order, nothing locked.

@@ -57,3 +57,9 @@ pub fn now() -> i64 {
     // SAFETY: reads the clock.
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
+
+/// Whether the server counts what happens on tables, and when they were vacuumed.
+pub fn counts_statistics() -> bool {
+    // SAFETY: reads a setting of this process.
+    unsafe { pg_sys::pgstat_track_counts }
+}

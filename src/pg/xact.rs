@@ -110,6 +110,24 @@ pub fn with_snapshot<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Er
     Ok(value)
 }
 
+/// With one that sees all that is committed now, in a transaction that sees only what was when it began as well.
+pub fn with_latest_snapshot<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // SAFETY: inside a transaction; popped below unless the transaction is rolled back. A parallel plan allows no other
+    // snapshot than its own.
+    unsafe {
+        let snapshot = if pg_sys::IsInParallelMode() {
+            pg_sys::GetTransactionSnapshot()
+        } else {
+            pg_sys::GetLatestSnapshot()
+        };
+        pg_sys::PushActiveSnapshot(snapshot);
+    }
+    let value = body()?;
+    // SAFETY: pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    Ok(value)
+}
+
 fn abort() {
     timeout::stop();
     // SAFETY: allowed in every state of a transaction; cleans up snapshots, locks and buffers. Out of any: an error inside a

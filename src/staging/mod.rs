@@ -17,5 +17,5 @@ pub mod reading;
 mod rejected;
 pub mod route;
 mod spare;
-mod standstill;
+pub mod standstill;
 pub mod store;

@@ -13,6 +13,7 @@ use crate::accounting::tally;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Table;
+use crate::partition::seal;
 use crate::pg::fault;
 use crate::pg::handover::{TAKEN, Taken};
 use crate::pg::leaf::{Leaf, parent_is_plain};
@@ -111,6 +112,9 @@ pub fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[R
     for of_leaf in rows.chunk_by(|left, right| left.leaf == right.leaf) {
         let partition = work.partition_of(of_leaf);
         work.course.writes(partition);
+        if let Some(oid) = partition.map(pg_sys::Oid::from) {
+            seal::reopen_if_closed(work.installed, oid)?;
+        }
         let leaf = partition
             .filter(|_| direct)
             .and_then(|oid| Leaf::open(pg_sys::Oid::from(oid)));

@@ -2,13 +2,17 @@
 
 use pgrx::pg_sys;
 
-use super::task::{Context, Step};
+use super::maintenance::ask_janitor;
+use super::task::{ANALYZE, Context, SEAL};
 use crate::error::Error;
-use crate::installed::{DOORS, Table};
-use crate::partition::holders::still_there;
+use crate::installed::{DOORS, Installed, Table};
+use crate::partition::holders::{holders, named, still_there};
 use crate::partition::plan::Action;
 use crate::partition::retention::{mark, removals};
-use crate::partition::{archive, expire, rewrite};
+use crate::partition::seal::{self, Due};
+use crate::partition::state;
+use crate::pg::fault;
+use crate::pg::xact::Failure;
 use crate::rejected::parts::parts;
 
 /// The relation is looked up again: between the request and now it may have been dropped and made anew.
@@ -38,8 +42,62 @@ pub fn vacuum_rejected_statement(context: &Context, relation: u32) -> Result<Opt
     Ok(part.map(|part| format!("VACUUM (SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}", part.name)))
 }
 
-/// Takes an old partition out of facts, or ends that. Planned anew: policies may have changed since the request. As long as
-/// somebody holds a lock, a detachment would wait, half done.
+/// Seals a partition: vacuum first, unless that was done before somebody interrupted it.
+pub fn seal_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
+    let due = seal::due(context.installed)?;
+    let Some(due) = due.into_iter().find(|due| due.oid.to_u32() == relation) else {
+        return Ok(None);
+    };
+    if due.vacuumed {
+        seal_and_go_on(context, &due)?;
+        return Ok(None);
+    }
+    seal::begin(context.installed, due.oid)?;
+    Ok(Some(due.statement()))
+}
+
+/// It was vacuumed, or passed over.
+pub fn seal_vacuumed(context: &Context, relation: u32) -> Result<(), Error> {
+    fault::point("seal_vacuumed");
+    let due = seal::due(context.installed)?;
+    match due.into_iter().find(|due| due.oid.to_u32() == relation) {
+        Some(due) if due.vacuumed => seal_and_go_on(context, &due),
+        Some(due) if !due.reopened => Err(Error::NotVacuumed(due.partition)),
+        _ => Ok(()),
+    }
+}
+
+/// One at a time, and the next at once.
+fn seal_and_go_on(context: &Context, due: &Due) -> Result<(), Error> {
+    seal::finish(context.installed, due)?;
+    ask_to_seal(context.installed, context.database)
+}
+
+pub fn not_sealed(context: &Context, relation: u32, failure: &Failure) -> Result<(), Error> {
+    let partition = pg_sys::Oid::from(relation);
+    note_failure(context, partition, partition, failure)?;
+    ask_to_seal(context.installed, context.database)
+}
+
+/// Asks for the next partition that is to be sealed, or for what comes when there is none.
+pub fn ask_to_seal(installed: &Installed, database: u32) -> Result<(), Error> {
+    let left_alone = state::left_alone(installed)?;
+    let due = seal::due(installed)?;
+    match due.iter().find(|due| !left_alone.contains(&due.oid)) {
+        Some(due) => drop(ask_janitor(database, SEAL, due.oid.to_u32())),
+        None if seal::analyze_statement(installed)?.is_some() => drop(ask_janitor(database, ANALYZE, 0)),
+        None => {}
+    }
+    Ok(())
+}
+
+/// The numbers of all partitions together.
+pub fn analyze_statement(context: &Context, _relation: u32) -> Result<Option<String>, Error> {
+    seal::analyze_statement(context.installed)
+}
+
+/// Takes an old partition out of facts, or ends that. Planned anew: policies may have changed since the request. Whoever holds a
+/// lock for long would hold a detachment up as long, half done.
 pub fn retire_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
     let wanted = removals(context.installed)?
         .into_iter()
@@ -56,25 +114,34 @@ pub fn retire_statement(context: &Context, relation: u32) -> Result<Option<Strin
     }
     if planned.action == Action::Detach {
         mark(context.installed, &planned)?;
+        fault::point("marked");
     }
     Ok(planned.statement)
 }
 
-/// Deletes readings whose time is over, a batch in each step.
-pub fn expire_step(context: &Context, relation: u32, _first: bool) -> Result<Step, Error> {
-    let batch = expire::delete_batch(context.installed, pg_sys::Oid::from(relation))?;
-    Ok(match batch {
-        Some(batch) if batch.more => Step::Again,
-        _ => Step::Done,
-    })
+/// It is detached.
+pub fn retired(context: &Context, relation: u32) -> Result<(), Error> {
+    fault::point("detached");
+    state::note_success(context.installed, pg_sys::Oid::from(relation))?;
+    state::adopt(context.installed)?;
+    Ok(())
 }
 
-/// Gives back the room of deleted readings.
-pub fn rewrite_step(context: &Context, relation: u32, first: bool) -> Result<Step, Error> {
-    rewrite::step(context.installed, pg_sys::Oid::from(relation), first)
+pub fn not_retired(context: &Context, relation: u32, failure: &Failure) -> Result<(), Error> {
+    let facts = context.installed.require_table(Table::Facts)?;
+    note_failure(context, pg_sys::Oid::from(relation), facts, failure)
 }
 
-/// Moves a detached partition to where it is to be kept.
-pub fn archive_step(context: &Context, relation: u32, _first: bool) -> Result<Step, Error> {
-    archive::step(context.installed, pg_sys::Oid::from(relation))
+/// Whoever holds a lock on `locked` now is named, if a lock was what it failed for.
+fn note_failure(
+    context: &Context,
+    partition: pg_sys::Oid,
+    locked: pg_sys::Oid,
+    failure: &Failure,
+) -> Result<(), Error> {
+    let in_the_way = match failure.sqlstate.as_str() {
+        "55P03" => named(&holders(locked)?),
+        _ => None,
+    };
+    state::note_failure(context.installed, partition, failure, in_the_way)
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::board::Job;
+use super::janitor::ask_to_seal;
 use super::task::{Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
 use crate::error::Error;
 use crate::guc;
@@ -12,7 +13,7 @@ use crate::installed::DOORS;
 use crate::partition::create::{Parent, ensure_ahead};
 use crate::partition::rotate::remove;
 use crate::partition::state;
-use crate::pg::tail;
+use crate::pg::{process, tail};
 use crate::rejected::trim::trim;
 use crate::shmem;
 use crate::sql::{argument, read, value};
@@ -74,8 +75,10 @@ pub fn rotate(context: &Context) -> Result<Report, Error> {
         ensure_ahead(context.installed, parent)?;
     }
     state::adopt(context.installed)?;
+    let waiting = remove(context.installed)?;
+    ask_to_seal(context.installed, context.database)?;
     Ok(Report {
-        waiting: remove(context.installed)?,
+        waiting,
         ..Report::default()
     })
 }
@@ -129,6 +132,12 @@ pub fn trim_rejected(context: &Context) -> Result<Report, Error> {
         waiting: trimmed.waiting,
         ..Report::default()
     })
+}
+
+/// Whether there is a janitor to ask.
+pub fn has_janitor() -> bool {
+    let known = shmem::look(|board| board.database(process::my_database()).is_some());
+    known == Some(true) && guc::background_workers()
 }
 
 /// False when there is no janitor to ask: nothing is preloaded, or workers are turned off.

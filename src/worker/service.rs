@@ -11,8 +11,9 @@ use super::hold;
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
 use super::task::{
-    Context, Hindrance, Report, Run, Statement, Step, Steps, Task, Work, insist, tasks_of, try_with_care,
+    Context, Errand, Failed, Hindrance, Report, Run, Step, Steps, Task, Work, insist, tasks_of, try_with_care,
 };
+use super::upkeep;
 use crate::accounting::keeper::close_accounts;
 use crate::error::Error;
 use crate::guc;
@@ -346,9 +347,9 @@ impl Service {
                 continue;
             };
             let start = self.begin(index);
-            let outcome = match work {
-                Work::OnDemand(statement) => self.do_job(job, *statement),
-                Work::InSteps(steps) => self.do_steps(job, *steps),
+            let (outcome, failed) = match work {
+                Work::OnDemand(errand) => (self.do_job(job, *errand), errand.failed),
+                Work::InSteps(steps) => (self.do_steps(job, *steps), Some(upkeep::failed as Failed)),
                 Work::Periodic { .. } => continue,
             };
             match outcome {
@@ -358,7 +359,15 @@ impl Service {
                     self.tasks[index].2.reset();
                     self.record_success(index, start.elapsed(), None);
                 }
-                Err(failure) => self.record_failure(index, start.elapsed(), &failure, Duration::ZERO),
+                Err(failure) => {
+                    if let Some(failed) = failed {
+                        // What cannot be noted is on the board all the same.
+                        let _ = self.in_transaction(guc::task_timeout(), |context| {
+                            failed(context, job.relation, &failure)
+                        });
+                    }
+                    self.record_failure(index, start.elapsed(), &failure, Duration::ZERO);
+                }
             }
             activity::idle();
             self.last_job = Instant::now();
@@ -366,11 +375,20 @@ impl Service {
         true
     }
 
-    fn do_job(&mut self, job: Job, statement: Statement) -> Result<Outcome<()>, Failure> {
-        let prepared =
-            self.in_transaction(guc::task_timeout(), |context| statement(context, job.relation))?;
+    fn do_job(&mut self, job: Job, errand: Errand) -> Result<Outcome<()>, Failure> {
+        let prepared = self.in_transaction(guc::task_timeout(), |context| {
+            (errand.prepare)(context, job.relation)
+        })?;
         Ok(match prepared {
-            Outcome::Done(Some(text)) => Outcome::Done(toplevel::run(&text, JOB_LIMIT)?),
+            Outcome::Done(Some(text)) => {
+                toplevel::run(&text, JOB_LIMIT)?;
+                match errand.finish {
+                    Some(finish) => {
+                        self.in_transaction(JOB_LIMIT, |context| finish(context, job.relation))?
+                    }
+                    None => Outcome::Done(()),
+                }
+            }
             Outcome::Done(None) => Outcome::Done(()),
             Outcome::Waiting(reason) => Outcome::Waiting(reason),
             Outcome::Gone => Outcome::Gone,

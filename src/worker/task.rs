@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use super::board::Role;
-use super::{janitor, maintenance};
+use super::{janitor, maintenance, upkeep};
 use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
 use crate::guc;
@@ -48,8 +48,29 @@ pub struct Context<'a> {
 
 pub type Run = fn(&Context) -> Result<Report, Error>;
 
-/// The statement that a job of the janitor runs at top level; None when it has become needless.
-pub type Statement = fn(&Context, relation: u32) -> Result<Option<String>, Error>;
+/// A job of the janitor: a statement at top level, and what goes with it.
+#[derive(Clone, Copy)]
+pub struct Errand {
+    /// The statement; None when it has become needless.
+    pub prepare: fn(&Context, relation: u32) -> Result<Option<String>, Error>,
+    /// What is to be done once it ran, in a transaction of its own.
+    pub finish: Option<fn(&Context, relation: u32) -> Result<(), Error>>,
+    /// What is to be noted when any of it failed.
+    pub failed: Option<Failed>,
+}
+
+/// Notes that a job failed.
+pub type Failed = fn(&Context, relation: u32, failure: &Failure) -> Result<(), Error>;
+
+impl Errand {
+    const fn only(prepare: fn(&Context, relation: u32) -> Result<Option<String>, Error>) -> Errand {
+        Errand {
+            prepare,
+            finish: None,
+            failed: None,
+        }
+    }
+}
 
 /// The next step of a job of the janitor; `first` of this job.
 pub type Steps = fn(&Context, relation: u32, first: bool) -> Result<Step, Error>;
@@ -68,7 +89,7 @@ pub enum Work {
     /// Runs every so often, in a transaction.
     Periodic { every: fn() -> Duration, run: Run },
     /// Runs when a job asks for it, at top level.
-    OnDemand(Statement),
+    OnDemand(Errand),
     /// Runs when a job asks for it, in one transaction after another.
     InSteps(Steps),
 }
@@ -136,27 +157,43 @@ const KEEPER: &[Task] = &[
 const JANITOR: &[Task] = &[
     Task {
         name: "vacuum_staging",
-        work: Work::OnDemand(janitor::vacuum_staging_statement),
+        work: Work::OnDemand(Errand::only(janitor::vacuum_staging_statement)),
     },
     Task {
         name: "vacuum_rejected",
-        work: Work::OnDemand(janitor::vacuum_rejected_statement),
+        work: Work::OnDemand(Errand::only(janitor::vacuum_rejected_statement)),
     },
     Task {
         name: "retire_partition",
-        work: Work::OnDemand(janitor::retire_statement),
+        work: Work::OnDemand(Errand {
+            prepare: janitor::retire_statement,
+            finish: Some(janitor::retired),
+            failed: Some(janitor::not_retired),
+        }),
+    },
+    Task {
+        name: "seal_partition",
+        work: Work::OnDemand(Errand {
+            prepare: janitor::seal_statement,
+            finish: Some(janitor::seal_vacuumed),
+            failed: Some(janitor::not_sealed),
+        }),
+    },
+    Task {
+        name: "analyze_facts",
+        work: Work::OnDemand(Errand::only(janitor::analyze_statement)),
     },
     Task {
         name: "expire_readings",
-        work: Work::InSteps(janitor::expire_step),
+        work: Work::InSteps(upkeep::expire_step),
     },
     Task {
         name: "rewrite_partition",
-        work: Work::InSteps(janitor::rewrite_step),
+        work: Work::InSteps(upkeep::rewrite_step),
     },
     Task {
         name: "archive_partition",
-        work: Work::InSteps(janitor::archive_step),
+        work: Work::InSteps(upkeep::archive_step),
     },
 ];
 
@@ -164,9 +201,11 @@ const JANITOR: &[Task] = &[
 pub const VACUUM_STAGING: u8 = 0;
 pub const VACUUM_REJECTED: u8 = 1;
 pub const RETIRE: u8 = 2;
-pub const EXPIRE: u8 = 3;
-pub const REWRITE: u8 = 4;
-pub const ARCHIVE: u8 = 5;
+pub const SEAL: u8 = 3;
+pub const ANALYZE: u8 = 4;
+pub const EXPIRE: u8 = 5;
+pub const REWRITE: u8 = 6;
+pub const ARCHIVE: u8 = 7;
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -229,6 +268,8 @@ mod tests {
         assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
         assert_eq!(JANITOR[usize::from(VACUUM_REJECTED)].name, "vacuum_rejected");
         assert_eq!(JANITOR[usize::from(RETIRE)].name, "retire_partition");
+        assert_eq!(JANITOR[usize::from(SEAL)].name, "seal_partition");
+        assert_eq!(JANITOR[usize::from(ANALYZE)].name, "analyze_facts");
         assert_eq!(JANITOR[usize::from(EXPIRE)].name, "expire_readings");
         assert_eq!(JANITOR[usize::from(REWRITE)].name, "rewrite_partition");
         assert_eq!(JANITOR[usize::from(ARCHIVE)].name, "archive_partition");
