@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::wait::{SOON, eventually};
 
 /// Readings of each of the two tenants.
-pub const EACH: i64 = 5000;
+pub const EACH: i64 = 15_000;
 
 /// A database with a sealed partition that holds the readings of two tenants, one after another in turn.
 pub struct OldDay {
@@ -17,6 +17,7 @@ pub struct OldDay {
     pub database: Database,
     pub session: Session,
     pub partition: String,
+    attribute: i64,
 }
 
 impl OldDay {
@@ -33,23 +34,33 @@ impl OldDay {
             "CREATE TABLE {partition} (LIKE entity_values_ts INCLUDING DEFAULTS);
              ALTER TABLE {partition} OWNER TO telemetry_owner;
              DO $$ BEGIN EXECUTE format('ALTER TABLE entity_values_ts ATTACH PARTITION {partition} FOR VALUES FROM (%L) TO (%L)',
-                 (now() AT TIME ZONE 'UTC')::date - 40, (now() AT TIME ZONE 'UTC')::date - 39); END $$;
-             INSERT INTO entity_values_ts (tenant_id, entity_id, ingested_at, attribute_id, value_num, value_text)
-             SELECT 1 + n % 2, n, (now() AT TIME ZONE 'UTC')::date - 40 + n * interval '1 ms', {id}, n,
-                    CASE WHEN n % 1000 < 2 THEN (SELECT string_agg(md5(n::text || i), '') FROM generate_series(1, 200) i) END
-             FROM generate_series(1, 2 * {EACH}) n;
-             SELECT rotate_partitions()"
+                 (now() AT TIME ZONE 'UTC')::date - 40, (now() AT TIME ZONE 'UTC')::date - 39); END $$"
         ));
         let mut day = OldDay {
             cluster,
             database,
             session,
             partition,
+            attribute: id,
         };
+        day.fill(1);
+        day.fill(2);
+        day.session.exec("SELECT rotate_partitions()");
         day.seal();
         // It was made by us just now, and late for all that anybody knows.
         day.session.exec("UPDATE partition_state SET made_late = false");
         day
+    }
+
+    /// Readings of a tenant, some of them large.
+    pub fn fill(&mut self, tenant: i64) {
+        let id = self.attribute;
+        self.session.exec(&format!(
+            "INSERT INTO entity_values_ts (tenant_id, entity_id, ingested_at, attribute_id, value_num, value_text)
+             SELECT {tenant}, n, (now() AT TIME ZONE 'UTC')::date - 40 + n * interval '1 ms', {id}, n,
+                    CASE WHEN n % 1000 = 0 THEN (SELECT string_agg(md5(n::text || i), '') FROM generate_series(1, 200) i) END
+             FROM generate_series(1, {EACH}) n"
+        ));
     }
 
     /// As the janitor does it, at once.
@@ -103,6 +114,8 @@ impl OldDay {
     pub fn wait_until_done(&mut self) {
         let cluster = Arc::clone(&self.cluster);
         eventually(SOON, "nothing is left to do", || {
+            // Nobody waits here for the next try after a failure.
+            self.session.exec("UPDATE partition_state SET next_try_at = NULL");
             cluster.reload();
             let left = self.session.rows(
                 "SELECT action, partition, reason FROM partition_plan() WHERE action IN ('delete', 'rewrite')
@@ -117,7 +130,7 @@ impl OldDay {
         });
     }
 
-    /// Files that belong to no table: what a process that died has left on the disk is none of it.
+    /// Indexes, and what lies outside of the rows.
     #[track_caller]
     pub fn holds_together(&mut self) {
         let wrong = self.session.rows(
