@@ -18,30 +18,40 @@ pub struct OldDay {
     pub session: Session,
     pub partition: String,
     attribute: i64,
+    each: i64,
 }
 
 impl OldDay {
+    /// On a server of its own, with EACH readings of each tenant.
     pub fn new(builder: Builder) -> OldDay {
         let cluster = builder.set("pg_telemetry.accept_past", "1h").start();
         let database = cluster.create_database("old_day");
-        let mut session = database.install();
+        database.install();
+        OldDay::in_database(database, EACH)
+    }
+
+    /// In a database that has the extension already.
+    pub fn in_database(database: Database, each: i64) -> OldDay {
+        let mut session = database.connect();
         session.exec("SET timezone = UTC");
-        let id = attribute(&mut session, "temperature", "number");
+        let attribute = attribute(&mut session, "temperature", "number");
         let partition = session.text(
             "SELECT 'entity_values_ts_p' || to_char((now() AT TIME ZONE 'UTC')::date - 40, 'YYYYMMDD')",
         );
         session.exec(&format!(
-            "CREATE TABLE {partition} (LIKE entity_values_ts INCLUDING DEFAULTS);
-             ALTER TABLE {partition} OWNER TO telemetry_owner;
-             DO $$ BEGIN EXECUTE format('ALTER TABLE entity_values_ts ATTACH PARTITION {partition} FOR VALUES FROM (%L) TO (%L)',
+            "CREATE TABLE telemetry.{partition} (LIKE telemetry.entity_values_ts INCLUDING DEFAULTS);
+             ALTER TABLE telemetry.{partition} OWNER TO telemetry_owner;
+             DO $$ BEGIN EXECUTE format('ALTER TABLE telemetry.entity_values_ts
+                 ATTACH PARTITION telemetry.{partition} FOR VALUES FROM (%L) TO (%L)',
                  (now() AT TIME ZONE 'UTC')::date - 40, (now() AT TIME ZONE 'UTC')::date - 39); END $$"
         ));
         let mut day = OldDay {
-            cluster,
+            cluster: Arc::clone(database.cluster()),
             database,
             session,
             partition,
-            attribute: id,
+            attribute,
+            each,
         };
         day.fill(1);
         day.fill(2);
@@ -54,12 +64,12 @@ impl OldDay {
 
     /// Readings of a tenant, some of them large.
     pub fn fill(&mut self, tenant: i64) {
-        let id = self.attribute;
+        let (id, each) = (self.attribute, self.each);
         self.session.exec(&format!(
             "INSERT INTO entity_values_ts (tenant_id, entity_id, ingested_at, attribute_id, value_num, value_text)
              SELECT {tenant}, n, (now() AT TIME ZONE 'UTC')::date - 40 + n * interval '1 ms', {id}, n,
                     CASE WHEN n % 1000 = 0 THEN (SELECT string_agg(md5(n::text || i), '') FROM generate_series(1, 200) i) END
-             FROM generate_series(1, {EACH}) n"
+             FROM generate_series(1, {each}) n"
         ));
     }
 
@@ -109,24 +119,44 @@ impl OldDay {
         self.cluster.reload();
     }
 
+    /// Waits for what the workers do. Nobody waits here for the next minute, nor for the next try after a failure.
+    #[track_caller]
+    pub fn wait_for<E: std::fmt::Debug>(
+        &mut self,
+        what: &str,
+        mut look: impl FnMut(&mut OldDay) -> Result<(), E>,
+    ) {
+        let mut looks = 0;
+        eventually(SOON, what, || {
+            if looks % 10 == 0 {
+                self.session.exec("UPDATE partition_state SET next_try_at = NULL");
+                self.cluster.reload();
+            }
+            looks += 1;
+            let worker = "SELECT task, state, last_error, detail FROM worker_status
+                          WHERE worker = 'janitor' AND (last_error IS NOT NULL OR detail IS NOT NULL)";
+            look(self).map_err(|seen| (seen, self.session.rows(worker)))
+        });
+    }
+
     /// Until the workers have done all that the plan says about it.
     #[track_caller]
     pub fn wait_until_done(&mut self) {
-        let cluster = Arc::clone(&self.cluster);
-        eventually(SOON, "nothing is left to do", || {
-            // Nobody waits here for the next try after a failure.
-            self.session.exec("UPDATE partition_state SET next_try_at = NULL");
-            cluster.reload();
-            let left = self.session.rows(
+        self.wait_for("nothing is left to do", |day| {
+            let left = day.session.rows(
                 "SELECT action, partition, reason FROM partition_plan() WHERE action IN ('delete', 'rewrite')
                  UNION ALL SELECT 'left over', relname, '' FROM pg_class WHERE relname LIKE 'pg\\_temp\\_%'",
             );
-            let worker = "SELECT task, last_error, detail FROM worker_status WHERE worker = 'janitor'";
-            if left.is_empty() {
-                Ok(())
-            } else {
-                Err((left, self.session.rows(worker)))
-            }
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        });
+    }
+
+    /// Until the partition has been rewritten once more than it was at that time.
+    #[track_caller]
+    pub fn wait_for_rewrite(&mut self, before: &str) {
+        self.wait_for("a rewrite", |day| match day.state("rewritten_at") {
+            at if at == before => Err(()),
+            _ => Ok(()),
         });
     }
 

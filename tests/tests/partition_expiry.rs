@@ -1,7 +1,7 @@
 //! Tenants with a shorter time than the partition they are in: their readings are deleted, and its room is given back.
 
 use cluster_tests::old_day::{EACH, OldDay};
-use cluster_tests::{Cluster, SOON, eventually, workers};
+use cluster_tests::{Cluster, workers};
 
 const PLAN: &str = "SELECT action, reason FROM partition_plan() WHERE action NOT IN ('create', 'seal', 'analyze') ORDER BY action";
 
@@ -23,7 +23,7 @@ fn the_workers_delete_a_tenant_whose_time_is_over_and_give_its_room_back() {
     assert_eq!(plan, [["delete", "the time of tenant 1 is over"]]);
     day.cluster.reload();
     let left = "SELECT count(*) FROM entity_values_ts WHERE tenant_id = 1";
-    eventually(SOON, "tenant 1 is gone", || match day.session.number(left) {
+    day.wait_for("tenant 1 is gone", |day| match day.session.number(left) {
         0 => Ok(()),
         n => Err(n),
     });

@@ -3,11 +3,13 @@
 mod backlog;
 mod burden;
 mod copy_into_staging;
+mod expiry;
 mod flush;
 mod held_staging;
 mod idle_flusher;
 mod ingest;
 mod least_loop;
+mod planning;
 mod rejects;
 mod replication;
 mod sustained;
@@ -32,6 +34,9 @@ const ALL: &[&dyn Case] = &[
     &burden::FACTS_BRIN,
     &burden::FACTS_DEFAULT,
     &burden::PARTITIONS,
+    &planning::WINDOW,
+    &planning::RELATIVE,
+    &expiry::Expiry,
     &idle_flusher::IdleFlusher,
     &rejects::STORM,
     &rejects::FEW,
