@@ -82,8 +82,12 @@ pub enum Error {
     NoPeriod(i64),
     #[error("publication {name} exists with other content")]
     PublicationDiffers { name: String, faults: String },
-    #[error("{relation} cannot be detached: {holder} has held a lock on its parent for seconds")]
+    #[error("{relation} cannot be taken: {holder} has held a lock on it or its parent for seconds")]
     InTheWay { relation: String, holder: String },
+    #[error("{0} was changed while it was rewritten")]
+    ChangedMeanwhile(String),
+    #[error("index {0} cannot be copied")]
+    InvalidIndex(String),
     #[error("{relation} cannot be sealed: {holder} is at it")]
     BeingWritten { relation: String, holder: String },
     #[error("{0} was not vacuumed: somebody held a lock on it, or telemetry_owner may not")]
@@ -171,6 +175,8 @@ impl Error {
             Error::SameIndex { .. } => ERRCODE_DUPLICATE_OBJECT,
             Error::NameTaken { .. } => ERRCODE_DUPLICATE_TABLE,
             Error::UntrustedIndex { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Error::ChangedMeanwhile(_) => ERRCODE_OBJECT_IN_USE,
+            Error::InvalidIndex(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
@@ -280,6 +286,8 @@ impl Error {
             Error::NameTaken { .. } => Some("Choose another index_name, or leave it out.".into()),
             Error::UnknownIndex { .. } => Some("Name the index of entity_values_ts, not one of a partition.".into()),
             Error::UntrustedIndex { .. } => Some("Let a superuser own it, or call add_fact_index() as a member of telemetry_owner.".into()),
+            Error::ChangedMeanwhile(_) => Some("It is tried again each minute.".into()),
+            Error::InvalidIndex(_) => Some("It is not valid: REINDEX INDEX CONCURRENTLY, or drop it.".into()),
             Error::SnapshotTooOld(_) => Some(
                 "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
             ),

@@ -286,9 +286,11 @@ impl Database {
         }
     }
 
-    /// The next job, oldest place first. It leaves the board before it runs: one that crashes the server is not repeated.
+    /// The next job, the oldest first. It leaves the board before it runs: one that crashes the server is not repeated.
     pub fn take_job(&mut self) -> Option<Job> {
-        self.jobs.iter_mut().find_map(Option::take)
+        let job = self.jobs[0].take();
+        self.jobs.rotate_left(1);
+        job
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use super::board::Role;
-use super::{janitor, maintenance};
+use super::{janitor, maintenance, upkeep};
 use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
 use crate::fact_index;
@@ -57,8 +57,11 @@ pub struct Errand {
     /// What is to be done once it ran, in a transaction of its own.
     pub finish: Option<fn(&Context, relation: u32) -> Result<(), Error>>,
     /// What is to be noted when any of it failed.
-    pub failed: Option<fn(&Context, relation: u32, failure: &Failure) -> Result<(), Error>>,
+    pub failed: Option<Failed>,
 }
+
+/// Notes that a job failed.
+pub type Failed = fn(&Context, relation: u32, failure: &Failure) -> Result<(), Error>;
 
 impl Errand {
     const fn only(prepare: fn(&Context, relation: u32) -> Result<Option<String>, Error>) -> Errand {
@@ -70,11 +73,26 @@ impl Errand {
     }
 }
 
+/// The next step of a job of the janitor; `first` of this job.
+pub type Steps = fn(&Context, relation: u32, first: bool) -> Result<Step, Error>;
+
+pub enum Step {
+    Done,
+    /// Call again.
+    Again,
+    /// To be run at top level before the next step.
+    Statement(String),
+    /// There is more to do, which something holds up.
+    Waits(String),
+}
+
 pub enum Work {
     /// Runs every so often, in a transaction.
     Periodic { every: fn() -> Duration, run: Run },
     /// Runs when a job asks for it, at top level.
     OnDemand(Errand),
+    /// Runs when a job asks for it, in one transaction after another.
+    InSteps(Steps),
 }
 
 pub struct Task {
@@ -177,6 +195,18 @@ const JANITOR: &[Task] = &[
         name: "build_index",
         work: Work::OnDemand(Errand::only(fact_index::next_statement)),
     },
+    Task {
+        name: "expire_readings",
+        work: Work::InSteps(upkeep::expire_step),
+    },
+    Task {
+        name: "rewrite_partition",
+        work: Work::InSteps(upkeep::rewrite_step),
+    },
+    Task {
+        name: "archive_partition",
+        work: Work::InSteps(upkeep::archive_step),
+    },
 ];
 
 /// Places among the tasks of the janitor.
@@ -186,6 +216,9 @@ pub const RETIRE: u8 = 2;
 pub const SEAL: u8 = 3;
 pub const ANALYZE: u8 = 4;
 pub const BUILD_INDEX: u8 = 5;
+pub const EXPIRE: u8 = 6;
+pub const REWRITE: u8 = 7;
+pub const ARCHIVE: u8 = 8;
 
 /// How long a statement of the janitor may wait for a lock, where that is not as long as all others, and how long it may take in
 /// all. An index in the making holds up nobody while it waits, and loses all its work when it gives up.
@@ -257,5 +290,8 @@ mod tests {
         assert_eq!(JANITOR[usize::from(SEAL)].name, "seal_partition");
         assert_eq!(JANITOR[usize::from(ANALYZE)].name, "analyze_facts");
         assert_eq!(JANITOR[usize::from(BUILD_INDEX)].name, "build_index");
+        assert_eq!(JANITOR[usize::from(EXPIRE)].name, "expire_readings");
+        assert_eq!(JANITOR[usize::from(REWRITE)].name, "rewrite_partition");
+        assert_eq!(JANITOR[usize::from(ARCHIVE)].name, "archive_partition");
     }
 }
