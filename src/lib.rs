@@ -6,6 +6,8 @@ mod accounting;
 mod argument;
 mod error;
 mod guc;
+#[allow(dead_code)]
+mod hot;
 mod ingest;
 mod installed;
 mod monitor;
