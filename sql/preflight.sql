@@ -7,7 +7,7 @@ DECLARE
     -- Everything that this extension creates in its schema, members and data tables alike.
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
-        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
+        'entity_values_rejected', 'entity_jsonb', 'projection_pending', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
         'ingest_requests', 'ingest_requests_volatile', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
         'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog',
         'read_classes', 'replication_lag', 'replication_slots_health'];
