@@ -23,6 +23,8 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
 -- include pause.sql
 
+-- include readings.sql
+
 -- include flush_stats.sql
 
 -- include staging_backlog.sql

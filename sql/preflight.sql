@@ -18,6 +18,7 @@ DECLARE
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',
         'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
         'replication_lag_rows', 'replication_slots_health_rows', 'create_cdc_publications',
+        'readings',
         'staging_refuses_change', 'attribute_keeps_identity'];
     taken text;
     public_may_create boolean;

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 mod accounting;
 mod argument;
 mod error;
+mod find;
 mod guc;
 mod ingest;
 mod installed;

@@ -48,6 +48,18 @@ pub enum Shape {
 }
 
 impl<'a> Jsonb<'a> {
+    /// Of a datum that is a jsonb and lives for 'a.
+    pub(super) fn of(datum: pg_sys::Datum) -> Jsonb<'a> {
+        Jsonb {
+            datum,
+            lives: PhantomData,
+        }
+    }
+
+    pub fn datum(&self) -> pg_sys::Datum {
+        self.datum
+    }
+
     /// Bytes of the document, known before it is fetched from where it is kept.
     pub fn size(&self) -> usize {
         // SAFETY: the datum is a jsonb.
