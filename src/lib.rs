@@ -7,6 +7,8 @@ mod argument;
 mod error;
 mod find;
 mod guc;
+#[allow(dead_code)]
+mod hot;
 mod ingest;
 mod installed;
 mod monitor;
