@@ -107,6 +107,20 @@ impl<'a> Container<'a> {
         unsafe { std::slice::from_raw_parts(self.pointer.cast::<u8>(), self.length) }
     }
 
+    /// The value of a key of an object.
+    pub fn get(&self, key: &str) -> Option<Value<'a>> {
+        let length = i32::try_from(key.len()).ok()?;
+        if self.header() & pg_sys::JB_FOBJECT == 0 {
+            return None;
+        }
+        // SAFETY: an object, which is searched for a key of that length; the value is set if it is found.
+        unsafe {
+            let mut value = std::mem::zeroed::<pg_sys::JsonbValue>();
+            let found = pg_sys::getKeyJsonValueFromContainer(self.pointer, key.as_ptr().cast(), length, &mut value);
+            (!found.is_null()).then(|| Value::of(&value))
+        }
+    }
+
     /// The pairs of an object, in the order of jsonb: each key once.
     pub fn pairs(&self) -> Vec<(&'a str, Value<'a>)> {
         let mut pairs = Vec::with_capacity(self.count());

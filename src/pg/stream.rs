@@ -41,6 +41,11 @@ impl Row {
             .map(|datum| f64::from_bits(datum.value() as u64))
     }
 
+    /// False for NULL.
+    pub fn boolean(&self, column: usize) -> bool {
+        self.datum(column).is_some_and(|datum| datum.value() as u8 != 0)
+    }
+
     pub fn text(&self, column: usize) -> Option<Cow<'_, str>> {
         // SAFETY: the caller's query says that the column is a text.
         unsafe {
