@@ -34,6 +34,7 @@ pub mod past;
 pub mod procedure;
 pub mod process;
 pub mod relation;
+pub mod relation_change;
 pub mod replication;
 pub mod server;
 pub mod settings;

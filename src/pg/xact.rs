@@ -110,6 +110,16 @@ pub fn with_snapshot<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Er
     Ok(value)
 }
 
+/// Runs `body` with a snapshot of now, whatever the isolation of the transaction.
+pub fn with_latest_snapshot<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // SAFETY: as above.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    let value = body()?;
+    // SAFETY: pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    Ok(value)
+}
+
 fn abort() {
     timeout::stop();
     // SAFETY: allowed in every state of a transaction; cleans up snapshots, locks and buffers. Out of any: an error inside a
