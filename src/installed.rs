@@ -28,6 +28,10 @@ pub enum Table {
     RejectedRemoved,
     Requests,
     RequestsVolatile,
+    Pending,
+    Search,
+    AttributeBuilds,
+    AttributeUse,
 }
 
 impl Table {
@@ -50,6 +54,10 @@ impl Table {
             Table::RejectedRemoved => "rejected_removed",
             Table::Requests => "ingest_requests",
             Table::RequestsVolatile => "ingest_requests_volatile",
+            Table::Pending => "projection_pending",
+            Table::Search => "entity_search",
+            Table::AttributeBuilds => "attribute_builds",
+            Table::AttributeUse => "attribute_use",
         }
     }
 }

@@ -33,11 +33,15 @@ pub fn argument<T: IntoDatum>(value: T) -> Argument {
 
 /// A time in the server's microseconds; one that it cannot name is as good as infinite.
 pub fn time(micros: i64) -> Argument {
+    argument(moment(micros))
+}
+
+pub fn moment(micros: i64) -> TimestampWithTimeZone {
     let infinite = |_| match micros < 0 {
         true => TimestampWithTimeZone::negative_infinity(),
         false => TimestampWithTimeZone::positive_infinity(),
     };
-    argument(TimestampWithTimeZone::try_from(micros).unwrap_or_else(infinite))
+    TimestampWithTimeZone::try_from(micros).unwrap_or_else(infinite)
 }
 
 /// Reads. Takes no transaction id, so that a poll burns none and it works on a standby.
@@ -72,7 +76,16 @@ pub fn each(
     arguments: Vec<Argument>,
     mut each: impl FnMut(&Row) -> Result<bool, Error>,
 ) -> Result<(), Error> {
-    stream(text, &values(arguments), &mut each)
+    stream(text, &values(arguments), true, &mut each)
+}
+
+/// The same, with what this transaction has written and what has been committed by now.
+pub fn each_now(
+    text: &str,
+    arguments: Vec<Argument>,
+    mut each: impl FnMut(&Row) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    stream(text, &values(arguments), false, &mut each)
 }
 
 /// Writes.

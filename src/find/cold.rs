@@ -129,7 +129,9 @@ pub fn keep(
         return Ok(entities);
     }
     let (text, mut arguments) = query(installed, question, condition, "AND entity_id = ANY ($4)");
-    arguments.push(argument(entities.iter().map(|(entity, _)| *entity).collect::<Vec<i64>>()));
+    arguments.push(argument(
+        entities.iter().map(|(entity, _)| *entity).collect::<Vec<i64>>(),
+    ));
     let mut latest: HashMap<i64, Latest> = HashMap::new();
     sql::each(&text, arguments, |row| {
         budget.take(condition)?;
@@ -176,7 +178,8 @@ pub fn walk(
     settings::with_index_scans(|| {
         sql::each(&text, arguments, |row| {
             budget.take(condition)?;
-            let (Some(entity), Some(read)) = (row.long(0), Latest::of(condition.attribute.value_type, row)) else {
+            let (Some(entity), Some(read)) = (row.long(0), Latest::of(condition.attribute.value_type, row))
+            else {
                 return Ok(true);
             };
             match &mut current {

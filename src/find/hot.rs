@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::hot::moment;
 use crate::hot::stamp::Stamp;
 use crate::hot::times::{self, Times};
+use crate::hot::value::HotValue;
 use crate::installed::{Installed, Table};
 use crate::pg::jsonb::{Container, Jsonb, Value as Stored};
 use crate::pg::stream::Row;
@@ -29,7 +30,9 @@ fn satisfied<'a>(
         }
         let stored = attrs.get(&attribute.name)?;
         let accepted = condition.test.asks_for_existence_alone()
-            || value(attribute.value_type, stored).is_some_and(|value| condition.test.accepts(&value));
+            || stored_value(attribute.value_type, stored)
+                .and_then(comparable)
+                .is_some_and(|value| condition.test.accepts(&value));
         if !accepted {
             return None;
         }
@@ -38,18 +41,28 @@ fn satisfied<'a>(
     Some(newest)
 }
 
-/// A value of a document, to be compared.
-fn value(value_type: ValueType, stored: Stored) -> Option<Value> {
+/// A value of a document; None for JSON, and for what is none of its type.
+pub fn stored_value(value_type: ValueType, stored: Stored) -> Option<HotValue<'static>> {
     match (value_type, stored) {
-        (ValueType::Number, Stored::Number(number)) => number.text().parse().ok().map(Value::Number),
-        (ValueType::Number, Stored::Text("NaN")) => Some(Value::Number(f64::NAN)),
-        (ValueType::Number, Stored::Text("Infinity")) => Some(Value::Number(f64::INFINITY)),
-        (ValueType::Number, Stored::Text("-Infinity")) => Some(Value::Number(f64::NEG_INFINITY)),
-        (ValueType::Integer, Stored::Number(number)) => number.text().parse().ok().map(Value::Whole),
-        (ValueType::Boolean, Stored::Boolean(value)) => Some(Value::Whole(i64::from(value))),
-        (ValueType::Timestamp, Stored::Text(text)) => moment::parse(text).map(Value::Whole),
-        (ValueType::Text, Stored::Text(text)) => Some(Value::Text(text.to_owned())),
+        (ValueType::Number, Stored::Number(number)) => number.text().parse().ok().map(HotValue::Number),
+        (ValueType::Number, Stored::Text("NaN")) => Some(HotValue::Number(f64::NAN)),
+        (ValueType::Number, Stored::Text("Infinity")) => Some(HotValue::Number(f64::INFINITY)),
+        (ValueType::Number, Stored::Text("-Infinity")) => Some(HotValue::Number(f64::NEG_INFINITY)),
+        (ValueType::Integer, Stored::Number(number)) => number.text().parse().ok().map(HotValue::Integer),
+        (ValueType::Boolean, Stored::Boolean(value)) => Some(HotValue::Boolean(value)),
+        (ValueType::Timestamp, Stored::Text(text)) => moment::parse(text).map(HotValue::Timestamp),
+        (ValueType::Text, Stored::Text(text)) => Some(HotValue::Text(text.to_owned().into())),
         _ => None,
+    }
+}
+
+fn comparable(value: HotValue) -> Option<Value> {
+    match value {
+        HotValue::Number(value) => Some(Value::Number(value)),
+        HotValue::Integer(value) | HotValue::Timestamp(value) => Some(Value::Whole(value)),
+        HotValue::Boolean(value) => Some(Value::Whole(i64::from(value))),
+        HotValue::Text(text) => Some(Value::Text(text.into_owned())),
+        HotValue::Json(_) => None,
     }
 }
 
@@ -127,9 +140,8 @@ fn check<'a>(question: &Question, row: &'a Row) -> Result<Option<Found<'a>>, Err
         return Ok(None);
     };
     let times = match row.bytes(2) {
-        Some(packed) if question.hot().next().is_some() => {
-            times::unpack(packed).map_err(|fault| Error::UnreadableRow(format!("entity_jsonb ({})", fault.0)))?
-        }
+        Some(packed) if question.hot().next().is_some() => times::unpack(packed)
+            .map_err(|fault| Error::UnreadableRow(format!("entity_jsonb ({})", fault.0)))?,
         _ => Times::new(),
     };
     let newest = satisfied(question.hot(), question.since, attrs.root(), &times);

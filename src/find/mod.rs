@@ -14,3 +14,4 @@ mod slices;
 mod steps;
 
 pub use fault::Fault;
+pub use hot::stored_value;

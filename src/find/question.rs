@@ -56,7 +56,11 @@ impl Question {
         let mut conditions = Vec::with_capacity(members.len());
         for ((attribute, kept), (name, asked)) in attributes.into_iter().zip(kept).zip(&members) {
             let test = filter::test(name, attribute.value_type, asked, &mut values)?;
-            conditions.push(Condition { attribute, test, kept });
+            conditions.push(Condition {
+                attribute,
+                test,
+                kept,
+            });
         }
         conditions.sort_by_key(|condition| (condition.kept, rank(&condition.test)));
         Ok(Question {
@@ -67,17 +71,23 @@ impl Question {
     }
 
     pub fn of(&self, kept: Kept) -> impl Iterator<Item = &Condition> {
-        self.conditions.iter().filter(move |condition| condition.kept == kept)
+        self.conditions
+            .iter()
+            .filter(move |condition| condition.kept == kept)
     }
 
     /// Those that the projection answers.
     pub fn hot(&self) -> impl Iterator<Item = &Condition> {
-        self.conditions.iter().filter(|condition| condition.kept != Kept::Cold)
+        self.conditions
+            .iter()
+            .filter(|condition| condition.kept != Kept::Cold)
     }
 
     /// Nothing can satisfy it.
     pub fn is_impossible(&self) -> bool {
-        self.conditions.iter().any(|condition| condition.test.is_impossible())
+        self.conditions
+            .iter()
+            .any(|condition| condition.test.is_impossible())
     }
 }
 
@@ -162,9 +172,13 @@ fn node<'a>(value: &Value<'a>, levels: usize) -> Node<'a> {
                 .map(|(key, value)| (*key, node(value, levels - 1)))
                 .collect(),
         ),
-        Value::Nested(nested) => {
-            Node::List(nested.elements().iter().map(|value| node(value, levels - 1)).collect())
-        }
+        Value::Nested(nested) => Node::List(
+            nested
+                .elements()
+                .iter()
+                .map(|value| node(value, levels - 1))
+                .collect(),
+        ),
         value => json(value).map_or(Node::Null, Node::Scalar),
     }
 }

@@ -10,6 +10,7 @@ use super::attribute::resolve;
 use super::fault::Fault;
 use super::slices::{Part, Slice, pieces, whole};
 use crate::error::Error;
+use crate::heat::{self, Use};
 use crate::installed::{Installed, Table};
 use crate::pg::answer::Answer;
 use crate::pg::partitions;
@@ -72,6 +73,7 @@ impl Asked {
         }
         let installed = Installed::require()?;
         let attribute = resolve(&installed, self.tenant_id, &[name])?.swap_remove(0);
+        heat::count(self.tenant_id, attribute.id, Use::Asked);
         let parts = parts(&installed)?;
         let slices: Vec<Slice> = match self.max_rows {
             None => whole(&parts, self.since, self.until).into_iter().collect(),
@@ -125,8 +127,8 @@ pub fn json_of(value_type: ValueType) -> &'static str {
         // Beyond the years of four digits a number says it.
         ValueType::Timestamp => {
             "CASE WHEN value_int BETWEEN -62135596800000000 AND 253402300799999999
-                  THEN to_jsonb(to_char((timestamptz '1970-01-01 00:00:00+00' + value_int * interval '1 microsecond')
-                                        AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'))
+                  THEN to_jsonb(rtrim(rtrim(to_char((timestamptz '1970-01-01 00:00:00+00' + value_int * interval '1 microsecond')
+                                                    AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'), '0'), '.') || 'Z')
                   ELSE to_jsonb(value_int) END"
         }
         ValueType::Text => "to_jsonb(value_text)",

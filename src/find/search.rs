@@ -31,7 +31,8 @@ pub fn candidates(
     quickly: bool,
 ) -> Result<Option<Vec<i64>>, Error> {
     let conditions: Vec<&Condition> = question.of(Kept::Searchable).collect();
-    let look = |condition: &Condition, most: i64| entities(installed, question.tenant_id, condition, after, most);
+    let look =
+        |condition: &Condition, most: i64| entities(installed, question.tenant_id, condition, after, most);
     let rounds: &[i64] = if quickly { &ROUNDS } else { &[MOST / 16, MOST] };
     for most in rounds {
         for (place, condition) in conditions.iter().enumerate() {
@@ -138,18 +139,24 @@ fn one(value: &Value) -> Argument {
 
 /// All of one type.
 fn array(values: &[Value]) -> Argument {
-    let numbers = || values.iter().filter_map(|value| match value {
-        Value::Number(value) => Some(*value),
-        _ => None,
-    });
-    let whole = || values.iter().filter_map(|value| match value {
-        Value::Whole(value) => Some(*value),
-        _ => None,
-    });
-    let texts = || values.iter().filter_map(|value| match value {
-        Value::Text(text) => Some(prefix(text).to_owned()),
-        _ => None,
-    });
+    let numbers = || {
+        values.iter().filter_map(|value| match value {
+            Value::Number(value) => Some(*value),
+            _ => None,
+        })
+    };
+    let whole = || {
+        values.iter().filter_map(|value| match value {
+            Value::Whole(value) => Some(*value),
+            _ => None,
+        })
+    };
+    let texts = || {
+        values.iter().filter_map(|value| match value {
+            Value::Text(text) => Some(prefix(text).to_owned()),
+            _ => None,
+        })
+    };
     match values.first() {
         Some(Value::Number(_)) => argument(numbers().collect::<Vec<f64>>()),
         Some(Value::Whole(_)) | None => argument(whole().collect::<Vec<i64>>()),

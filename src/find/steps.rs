@@ -85,7 +85,10 @@ impl Steps<'_, '_> {
             return self.go_through(Source::Projection);
         }
         if let Some(first) = self.question.of(Kept::Cold).next() {
-            cold::check_cost(first, explain::expected(self.installed, self.question, first)?.rows)?;
+            cold::check_cost(
+                first,
+                explain::expected(self.installed, self.question, first)?.rows,
+            )?;
         }
         self.go_through(Source::Facts)
     }
@@ -148,7 +151,14 @@ impl Steps<'_, '_> {
                     return Ok((Vec::new(), false));
                 };
                 let after = self.after;
-                let chunk = cold::walk(self.installed, self.question, first, after, size, &mut self.budget)?;
+                let chunk = cold::walk(
+                    self.installed,
+                    self.question,
+                    first,
+                    after,
+                    size,
+                    &mut self.budget,
+                )?;
                 self.after = chunk.last().map(|(entity, _)| *entity);
                 let more = chunk.len() >= size;
                 Ok((chunk, more))

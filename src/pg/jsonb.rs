@@ -47,6 +47,13 @@ pub enum Shape {
     Scalar,
 }
 
+/// The document `{}`.
+pub fn empty_object() -> pg_sys::Datum {
+    // SAFETY: text that the server reads as JSON; the document lies in the current context.
+    unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[c"{}".into_datum()]) }
+        .unwrap_or(pg_sys::Datum::null())
+}
+
 impl<'a> Jsonb<'a> {
     /// Of a datum that is a jsonb and lives for 'a.
     pub(super) fn of(datum: pg_sys::Datum) -> Jsonb<'a> {
@@ -116,7 +123,8 @@ impl<'a> Container<'a> {
         // SAFETY: an object, which is searched for a key of that length; the value is set if it is found.
         unsafe {
             let mut value = std::mem::zeroed::<pg_sys::JsonbValue>();
-            let found = pg_sys::getKeyJsonValueFromContainer(self.pointer, key.as_ptr().cast(), length, &mut value);
+            let found =
+                pg_sys::getKeyJsonValueFromContainer(self.pointer, key.as_ptr().cast(), length, &mut value);
             (!found.is_null()).then(|| Value::of(&value))
         }
     }

@@ -102,10 +102,11 @@ unsafe extern "C-unwind" fn start(_: *mut pg_sys::DestReceiver, _: i32, _: pg_sy
 
 unsafe extern "C-unwind" fn stop(_: *mut pg_sys::DestReceiver) {}
 
-/// Runs a query that only reads, and has `each` look at its rows until it says false.
+/// Runs a query and has `each` look at its rows until it says false. `as_caller`: with the snapshot of the caller's query.
 pub fn stream(
     text: &str,
     arguments: &[DatumWithOid],
+    as_caller: bool,
     each: &mut dyn FnMut(&Row) -> Result<bool, Error>,
 ) -> Result<(), Error> {
     let Ok(text) = CString::new(text) else {
@@ -124,11 +125,11 @@ pub fn stream(
         scratch: Scratch::new(),
     };
     Spi::connect(|_| {
-        // SAFETY: connected; text, parameters and receiver outlive the call. The snapshot is the one of the caller's query.
+        // SAFETY: connected; text, parameters and receiver outlive the call.
         unsafe {
             let options = pg_sys::SPIExecuteOptions {
                 params: parameters(arguments),
-                read_only: true,
+                read_only: as_caller,
                 must_return_tuples: true,
                 dest: &raw mut receiver.base,
                 ..Default::default()
