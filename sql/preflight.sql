@@ -7,8 +7,9 @@ DECLARE
     -- Everything that this extension creates in its schema, members and data tables alike.
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
-        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
-        'ingest_requests', 'ingest_requests_volatile', 'entity_search', 'attribute_builds', 'attribute_use', 'attribute_heat', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
+        'entity_values_rejected', 'entity_jsonb', 'projection_pending', 'replication_heartbeat', 'retention_policies',
+        'rejected_removed', 'ingest_requests', 'ingest_requests_volatile', 'entity_search', 'attribute_builds',
+        'attribute_use', 'attribute_heat', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
         'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog',
         'read_classes', 'replication_lag', 'replication_slots_health'];
     functions CONSTANT text[] := ARRAY[

@@ -75,6 +75,19 @@ pub enum Error {
     InTheWay { relation: String, holder: String },
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error("the document of entity {entity_id} of tenant {tenant_id} in {table} cannot be read: {fault}")]
+    CorruptDocument {
+        table: String,
+        tenant_id: i64,
+        entity_id: i64,
+        fault: &'static str,
+    },
+    #[error("the document of entity {entity_id} of tenant {tenant_id} in {table} would be too large")]
+    DocumentTooLarge {
+        table: String,
+        tenant_id: i64,
+        entity_id: i64,
+    },
     #[error("snapshot too old to look at {0}")]
     SnapshotTooOld(String),
     #[error(transparent)]
@@ -117,7 +130,8 @@ impl Error {
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
-            Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
+            Error::UnreadableRow(_) | Error::CorruptDocument { .. } => ERRCODE_DATA_CORRUPTED,
+            Error::DocumentTooLarge { .. } => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
             Error::Find(fault) => fault.sqlstate(),
@@ -193,6 +207,12 @@ impl Error {
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
+            Error::CorruptDocument {
+                tenant_id, entity_id, ..
+            } => Some(format!("SELECT rebuild_hot({tenant_id}, {entity_id});")),
+            Error::DocumentTooLarge { .. } => {
+                Some("Demote attributes with large values: documents have at most 255 MB.".into())
+            }
             Error::SnapshotTooOld(_) => Some(
                 "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
             ),

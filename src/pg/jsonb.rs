@@ -1,6 +1,6 @@
 //! A document of the server's type jsonb, read where it lies: nothing is copied, no number loses a digit.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 
 use pgrx::callconv::{Arg, ArgAbi};
@@ -9,6 +9,8 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
+
+use crate::hot::document::{self, Kind};
 
 /// An argument of a function, not read yet.
 pub struct Jsonb<'a> {
@@ -220,6 +222,65 @@ impl<'a> Container<'a> {
             let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
             pg_sys::pfree(text.cast());
             copy
+        }
+    }
+}
+
+/// Adds what a JSON text is to the bytes, in the server's layout, and says which kind of value it is. Raises the server's error
+/// where the text is none.
+pub fn layout_of(text: &str, bytes: &mut Vec<u8>) -> Kind {
+    let Ok(text) = CString::new(text) else {
+        return Kind::Null;
+    };
+    // SAFETY: the server's own reader; what it made is copied and freed.
+    unsafe {
+        let argument = Some(pg_sys::Datum::from(text.as_ptr()));
+        let Some(datum) = pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[argument]) else {
+            return Kind::Null;
+        };
+        let whole = datum.cast_mut_ptr::<pg_sys::varlena>();
+        let data = pgrx::varlena::vardata_any(whole).cast::<u8>();
+        let container = std::slice::from_raw_parts(data, pgrx::varlena::varsize_any_exhdr(whole));
+        let kind = document::whole(container).map_or(Kind::Null, |item| {
+            bytes.extend_from_slice(item.bytes);
+            item.kind
+        });
+        pg_sys::pfree(whole.cast());
+        kind
+    }
+}
+
+/// A document in the server's layout with its length in front, as a value of SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built(pub Vec<u8>);
+
+impl IntoDatum for Built {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        // SAFETY: room for the bytes is made in the current context.
+        unsafe {
+            let copy = pg_sys::palloc(self.0.len()).cast::<u8>();
+            std::ptr::copy_nonoverlapping(self.0.as_ptr(), copy, self.0.len());
+            Some(pg_sys::Datum::from(copy))
+        }
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::JSONBOID
+    }
+}
+
+impl FromDatum for Built {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the datum is a jsonb; what is unpacked has a length of four bytes in front.
+        unsafe {
+            let whole = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+            let size = pgrx::varlena::varsize_any(whole);
+            Some(Built(
+                std::slice::from_raw_parts(whole.cast::<u8>(), size).to_vec(),
+            ))
         }
     }
 }

@@ -35,6 +35,11 @@ pub fn try_read(relation: pg_sys::Oid) -> bool {
     try_lock(relation, pg_sys::AccessShareLock)
 }
 
+/// The same for writing.
+pub fn try_write(relation: pg_sys::Oid) -> bool {
+    try_lock(relation, pg_sys::RowExclusiveLock)
+}
+
 fn try_lock(relation: pg_sys::Oid, mode: u32) -> bool {
     // SAFETY: takes a lock of this transaction.
     unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) }

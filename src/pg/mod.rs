@@ -33,6 +33,7 @@ pub mod partitions;
 pub mod past;
 pub mod procedure;
 pub mod process;
+pub mod projection;
 pub mod relation;
 pub mod relation_change;
 pub mod replication;

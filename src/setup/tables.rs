@@ -153,6 +153,12 @@ pub const DATA_TABLES: &[DataTable] = &[
         columns: READING,
     },
     DataTable {
+        table: Table::Pending,
+        create: include_str!("../../sql/setup/projection_pending.sql"),
+        guards: &[],
+        columns: READING,
+    },
+    DataTable {
         table: Table::Facts,
         create: include_str!("../../sql/setup/entity_values_ts.sql"),
         guards: &[],

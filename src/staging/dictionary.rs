@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
@@ -43,7 +44,7 @@ impl HotAttribute {
 }
 
 /// Attributes by id.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Attributes {
     dense: Vec<Option<Attribute>>,
     sparse: HashMap<i32, Attribute>,
@@ -83,7 +84,7 @@ impl Attributes {
 
 #[derive(Default)]
 struct Known {
-    attributes: Attributes,
+    attributes: Rc<Attributes>,
     relation: Option<pg_sys::Oid>,
     since: Option<Instant>,
     /// To be forgotten with the transaction.
@@ -94,16 +95,15 @@ thread_local! {
     static KNOWN: RefCell<Known> = RefCell::default();
 }
 
-/// Runs `body` with the attributes, after looking up those of `wanted`, each said once, that are not known. `provisional`: this transaction
+/// The attributes, after looking up those of `wanted`, each said once, that are not known. `provisional`: this transaction
 /// may have registered some itself, and may yet be rolled back.
-pub fn with_attributes<T>(
+pub fn attributes(
     installed: &Installed,
     provisional: bool,
     wanted: impl Iterator<Item = i32>,
-    body: impl FnOnce(&Attributes) -> T,
-) -> Result<T, Error> {
+) -> Result<Rc<Attributes>, Error> {
     let relation = installed.require_table(Table::Attributes)?;
-    KNOWN.with_borrow_mut(|known| {
+    let unknown = KNOWN.with_borrow_mut(|known| {
         let changed = relation_change::seen(relation);
         let fresh = !changed && known.since.is_some_and(|since| since.elapsed() < TRUSTED_FOR);
         if !fresh || known.provisional || known.relation != Some(relation) {
@@ -116,13 +116,24 @@ pub fn with_attributes<T>(
         let unknown: Vec<i32> = wanted.filter(|id| known.attributes.get(*id).is_none()).collect();
         if !unknown.is_empty() {
             known.provisional = provisional;
-            for (id, attribute, hot) in look_up(installed, unknown)? {
-                known.attributes.put(id, attribute);
-                known.attributes.hot.extend(hot.map(|hot| (id, hot)));
+        }
+        unknown
+    });
+    let found = if unknown.is_empty() {
+        Vec::new()
+    } else {
+        look_up(installed, unknown)?
+    };
+    Ok(KNOWN.with_borrow_mut(|known| {
+        if !found.is_empty() {
+            let attributes = Rc::make_mut(&mut known.attributes);
+            for (id, attribute, hot) in found {
+                attributes.put(id, attribute);
+                attributes.hot.extend(hot.map(|hot| (id, hot)));
             }
         }
-        Ok(body(&known.attributes))
-    })
+        Rc::clone(&known.attributes)
+    }))
 }
 
 /// The dictionary was changed by this transaction: which attributes are hot, or which hide others. All processes forget

@@ -1,12 +1,13 @@
 //! Rows that were taken, to where they belong: each partition gets its own in the order of time, rejected the rest.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
 use super::batch::{Batch, Row};
 use super::careful;
-use super::dictionary::{Attributes, with_attributes};
+use super::dictionary::{self, Attributes};
 use super::flush::{Flushed, Move, around};
 use super::judge::{self, Accepted, Fault, text_fault};
 use super::reading::{Reading, Tuple};
@@ -15,6 +16,7 @@ use crate::accounting::tally;
 use crate::error::Error;
 use crate::guc;
 use crate::heat::{self, Sampler, Use};
+use crate::hot::project;
 use crate::installed::Table;
 use crate::pg::fault;
 use crate::pg::handover::{TAKEN, Taken};
@@ -48,12 +50,17 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
         let by_judge = refused.len();
         let written = careful::write_facts(work, facts, batch, &good, &mut refused)?;
         flushed.refused_by_facts = refused.len() > by_judge;
+        if flushed.refused_by_facts {
+            let not_stored: HashSet<Row> = refused[by_judge..].iter().map(|(row, _)| *row).collect();
+            good.retain(|row| !not_stored.contains(row));
+        }
         written
     } else {
         write_facts(work, facts, batch, &good)?
     };
     fault::point("before_rejected");
     flushed.rejected = rejected::write(work, batch, &refused)?;
+    project::project_stored(work, batch, &good)?;
     // Their memory is for the next batch.
     batch.rows = good;
     Ok(flushed)
@@ -93,27 +100,26 @@ fn judge(work: &Move, batch: &mut Batch) -> Result<(Vec<Row>, Vec<Refused>), Err
     let longest = guc::max_value_size();
     let mut good = std::mem::take(&mut batch.rows);
     let ids = batch.attributes.iter();
-    with_attributes(work.installed, work.wrote_before, ids, |attributes| {
-        let mut refused = Vec::new();
-        let mut unreadable = false;
-        good.retain(|row| {
-            let tuple = batch.tuple(row);
-            let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
-                unreadable = true;
-                return false;
-            };
-            let found = judge::fault(&reading, &accepted, |id| attributes.get(id))
-                .or_else(|| fault_of_text(tuple, &reading, attributes, longest));
-            if let Some(found) = found {
-                refused.push((*row, Why::Fault(found)));
-            }
-            found.is_none()
-        });
-        if unreadable {
-            return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
+    let attributes = dictionary::attributes(work.installed, work.wrote_before, ids)?;
+    let mut refused = Vec::new();
+    let mut unreadable = false;
+    good.retain(|row| {
+        let tuple = batch.tuple(row);
+        let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
+            unreadable = true;
+            return false;
+        };
+        let found = judge::fault(&reading, &accepted, |id| attributes.get(id))
+            .or_else(|| fault_of_text(tuple, &reading, &attributes, longest));
+        if let Some(found) = found {
+            refused.push((*row, Why::Fault(found)));
         }
-        Ok((good, refused))
-    })?
+        found.is_none()
+    });
+    if unreadable {
+        return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
+    }
+    Ok((good, refused))
 }
 
 #[inline]

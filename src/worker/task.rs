@@ -194,7 +194,8 @@ fn flush_once(context: &Context) -> Result<Report, Error> {
             idle: !flushed.unfinished && hindrance.is_none(),
             waiting: flushed
                 .waiting_reason
-                .map(|reason| format!("{} rows wait: {reason}", flushed.waiting)),
+                .map(|reason| format!("{} rows wait: {reason}", flushed.waiting))
+                .or(flushed.complaint),
             hindrance,
         })
     })
