@@ -31,6 +31,12 @@ impl Counts {
     pub fn is_zero(&self) -> bool {
         *self == Counts::default()
     }
+
+    pub fn add(&mut self, other: &Counts) {
+        self.asked += other.asked;
+        self.filtered += other.filtered;
+        self.written += other.written;
+    }
 }
 
 #[derive(Default)]

@@ -1,29 +1,35 @@
 //! The rows of `attribute_heat`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::counters::Counts;
+use super::counters::{Counts, rest};
 use super::keeper::counted;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
-use crate::pg::identity;
+use crate::pg::{identity, process};
 use crate::sql::look;
 
-/// An attribute as a tenant uses it.
+/// An attribute, by its id.
+struct Known {
+    tenant_id: i64,
+    name: String,
+    is_hot: bool,
+    is_searchable: bool,
+}
+
+/// What a tenant does with an attribute.
 #[derive(Default)]
-struct Line {
-    name: Option<String>,
-    is_hot: Option<bool>,
-    is_searchable: Option<bool>,
+struct Used {
     since: Option<TimestampWithTimeZone>,
     counts: Counts,
 }
 
-type Lines = BTreeMap<(i64, i32), Line>;
+/// By tenant and attribute.
+type Uses = BTreeMap<(i64, i32), Used>;
 
 #[allow(clippy::type_complexity)]
 #[pg_extern]
@@ -45,53 +51,80 @@ fn attribute_heat_rows() -> Result<
     >,
     ErrorReport,
 > {
-    let lines = identity::as_owner(|| lines(&Installed::require()?))?;
+    let (attributes, mut uses) = identity::as_owner(|| {
+        let installed = Installed::require()?;
+        Ok((attributes(&installed)?, uses(&installed)?))
+    })?;
     let in_memory = counted();
     let is_counting = in_memory.is_some();
-    let mut lines = lines;
     for (key, counts) in in_memory.unwrap_or_default() {
-        let line = lines.entry((key.tenant_id, key.attribute_id)).or_default();
-        line.counts.asked += counts.asked;
-        line.counts.filtered += counts.filtered;
-        line.counts.written += counts.written;
+        uses.entry((key.tenant_id, key.attribute_id))
+            .or_default()
+            .counts
+            .add(&counts);
     }
-    Ok(TableIterator::new(lines.into_iter().map(
-        move |((tenant, id), line)| {
-            let is_rest = (tenant, id) == (0, 0);
-            let shown = is_counting || line.since.is_some();
-            let number = |count: u64| i64::try_from(count).ok().filter(|_| shown);
-            let state = match (is_rest, is_counting) {
-                (_, false) => "not preloaded",
-                (true, true) => "all others together",
-                (false, true) => "counted",
-            };
-            (
-                (!is_rest).then_some(tenant),
-                (!is_rest).then_some(id),
-                line.name,
-                line.is_hot,
-                line.is_searchable,
-                number(line.counts.asked),
-                number(line.counts.filtered),
-                number(line.counts.written),
-                line.since,
-                state.to_owned(),
-            )
-        },
-    )))
+    // Those that nobody has used are shown as well.
+    let used: HashSet<i32> = uses.keys().map(|(_, id)| *id).collect();
+    for (id, attribute) in attributes.iter().filter(|(id, _)| !used.contains(id)) {
+        uses.insert((attribute.tenant_id, *id), Used::default());
+    }
+    let of_rest = rest(process::my_database());
+    let rows = uses.into_iter().map(move |((tenant, id), used)| {
+        let is_rest = (tenant, id) == (of_rest.tenant_id, of_rest.attribute_id);
+        let attribute = attributes.get(&id);
+        let is_known = is_counting || used.since.is_some();
+        let number = |count: u64| i64::try_from(count).ok().filter(|_| is_known);
+        let state = match (is_counting, is_rest) {
+            (false, _) => "not preloaded",
+            (true, true) => "all others together",
+            (true, false) => "counted",
+        };
+        (
+            (!is_rest).then_some(tenant),
+            (!is_rest).then_some(id),
+            attribute.map(|known| known.name.clone()),
+            attribute.map(|known| known.is_hot),
+            attribute.map(|known| known.is_searchable),
+            number(used.counts.asked),
+            number(used.counts.filtered),
+            number(used.counts.written),
+            used.since,
+            state.to_owned(),
+        )
+    });
+    Ok(TableIterator::new(rows))
 }
 
-/// All attributes, and what is written down of them.
-fn lines(installed: &Installed) -> Result<Lines, Error> {
+fn attributes(installed: &Installed) -> Result<HashMap<i32, Known>, Error> {
     let text = format!(
-        "SELECT coalesce(u.tenant_id, a.tenant_id), coalesce(u.attribute_id, a.attribute_id), a.name, a.is_hot, a.is_searchable,
-                u.asked, u.filtered, u.written, u.counted_since
-         FROM {} a FULL JOIN {} u USING (attribute_id)",
-        installed.qualified(Table::Attributes),
+        "SELECT attribute_id, tenant_id, name, is_hot, is_searchable FROM {}",
+        installed.qualified(Table::Attributes)
+    );
+    look(&text, |rows| {
+        let mut found = HashMap::with_capacity(rows.len());
+        for row in rows {
+            if let (Some(id), Some(tenant_id), Some(name)) = (row.get(1)?, row.get(2)?, row.get(3)?) {
+                let attribute = Known {
+                    tenant_id,
+                    name,
+                    is_hot: row.get(4)?.unwrap_or(false),
+                    is_searchable: row.get(5)?.unwrap_or(false),
+                };
+                found.insert(id, attribute);
+            }
+        }
+        Ok(found)
+    })
+}
+
+/// What is written down.
+fn uses(installed: &Installed) -> Result<Uses, Error> {
+    let text = format!(
+        "SELECT tenant_id, attribute_id, asked, filtered, written, counted_since FROM {}",
         installed.qualified(Table::AttributeUse)
     );
     look(&text, |rows| {
-        let mut lines = Lines::new();
+        let mut uses = Uses::new();
         for row in rows {
             let (Some(tenant), Some(id)) = (row.get::<i64>(1)?, row.get::<i32>(2)?) else {
                 continue;
@@ -99,19 +132,16 @@ fn lines(installed: &Installed) -> Result<Lines, Error> {
             let count = |column: usize| -> Result<u64, Error> {
                 Ok(row.get::<i64>(column)?.unwrap_or(0).try_into().unwrap_or(0))
             };
-            let line = Line {
-                name: row.get(3)?,
-                is_hot: row.get(4)?,
-                is_searchable: row.get(5)?,
-                since: row.get(9)?,
+            let used = Used {
+                since: row.get(6)?,
                 counts: Counts {
-                    asked: count(6)?,
-                    filtered: count(7)?,
-                    written: count(8)?,
+                    asked: count(3)?,
+                    filtered: count(4)?,
+                    written: count(5)?,
                 },
             };
-            lines.insert((tenant, id), line);
+            uses.insert((tenant, id), used);
         }
-        Ok(lines)
+        Ok(uses)
     })
 }
