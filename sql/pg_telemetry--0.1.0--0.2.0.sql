@@ -25,6 +25,11 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
 -- include pause.sql
 
+-- include readings.sql
+-- include find.sql
+-- include attribute_heat.sql
+-- include promotion.sql
+
 -- include flush_stats.sql
 
 -- include staging_backlog.sql

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 
+use crate::find;
 use crate::ingest::Fault;
 use crate::pg::xact::Failure;
 use crate::rejected::filter;
@@ -96,6 +97,8 @@ pub enum Error {
     SnapshotTooOld(String),
     #[error(transparent)]
     Ingest(#[from] Fault),
+    #[error(transparent)]
+    Find(#[from] find::Fault),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
     /// Something that the server raised, caught and to be raised again.
@@ -139,6 +142,7 @@ impl Error {
             // Of a value that has the right type, only the time can be wrong.
             Error::CannotStore(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::Ingest(fault) => fault.sqlstate(),
+            Error::Find(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
             Error::Raised(failure) => failure.code,
         }
@@ -163,6 +167,7 @@ impl Error {
                     .into(),
             ),
             Error::Ingest(fault) => fault.detail(),
+            Error::Find(fault) => fault.detail(),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
@@ -206,6 +211,7 @@ impl Error {
             Error::InvalidText { argument: "token", .. } => Some("Pass what commit_token() returned, unchanged.".into()),
             Error::Paused(_) => Some("SELECT resume();".into()),
             Error::Ingest(fault) => Some(fault.hint()),
+            Error::Find(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),

@@ -48,6 +48,13 @@ static PROJECTION_MIN_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
 /// makes the table.
 static HOT_LEAVES: GucSetting<i32> = GucSetting::<i32>::new(16);
 
+static FIND_MAX_READINGS: GucSetting<i32> = GucSetting::<i32>::new(1_000_000);
+
+/// A million: read in about a second. Whoever searches by such an attribute often promotes it.
+pub fn find_max_readings() -> i64 {
+    i64::from(FIND_MAX_READINGS.get())
+}
+
 /// The most flushers that can run side by side in one database.
 pub const MAX_FLUSH_WORKERS: usize = 8;
 
@@ -218,6 +225,16 @@ pub fn register() {
         c"Registers attributes that are new to ingest() and its sisters.",
         c"Off makes an unknown name an error.",
         &AUTO_REGISTER,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pg_telemetry.find_max_readings",
+        c"Most readings that one search may read of attributes that are not kept hot.",
+        c"A search that would read more is refused.",
+        &FIND_MAX_READINGS,
+        1000,
+        i32::MAX,
         GucContext::Suset,
         GucFlags::default(),
     );

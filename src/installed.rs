@@ -29,6 +29,9 @@ pub enum Table {
     RejectedRemoved,
     Requests,
     RequestsVolatile,
+    Search,
+    AttributeBuilds,
+    AttributeUse,
 }
 
 impl Table {
@@ -52,6 +55,9 @@ impl Table {
             Table::RejectedRemoved => "rejected_removed",
             Table::Requests => "ingest_requests",
             Table::RequestsVolatile => "ingest_requests_volatile",
+            Table::Search => "entity_search",
+            Table::AttributeBuilds => "attribute_builds",
+            Table::AttributeUse => "attribute_use",
         }
     }
 }

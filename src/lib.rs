@@ -5,14 +5,17 @@ use pgrx::prelude::*;
 mod accounting;
 mod argument;
 mod error;
+mod find;
 mod guc;
 #[allow(dead_code)]
+mod heat;
 mod hot;
 mod ingest;
 mod installed;
 mod monitor;
 mod partition;
 mod pg;
+mod promotion;
 mod registry;
 mod rejected;
 mod replication;

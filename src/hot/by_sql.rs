@@ -82,11 +82,7 @@ fn insert(installed: &Installed, tenant_id: i64, entity_id: i64, merged: &Merged
     Ok(inserted == Some(true))
 }
 
-fn arguments(
-    tenant_id: i64,
-    entity_id: i64,
-    merged: &Merged,
-) -> Result<Vec<crate::sql::Argument>, Error> {
+fn arguments(tenant_id: i64, entity_id: i64, merged: &Merged) -> Result<Vec<crate::sql::Argument>, Error> {
     let as_of = TimestampWithTimeZone::try_from(merged.as_of).map_err(|_| Error::NoPeriod(merged.as_of))?;
     Ok(vec![
         argument(tenant_id),

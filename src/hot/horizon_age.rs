@@ -63,7 +63,10 @@ mod tests {
         for second in 100..400i64 {
             age.note(second * SECOND, 1000 + second as u64 * 10);
             let found = age.of(second * SECOND, 1995) / SECOND;
-            assert!((second - 100 - 8..=second - 99).contains(&found), "{second}: {found}");
+            assert!(
+                (second - 100 - 8..=second - 99).contains(&found),
+                "{second}: {found}"
+            );
         }
         assert_eq!(age.of(400 * SECOND, 4990), 0);
         assert!(age.past.len() <= MOST);

@@ -94,7 +94,11 @@ pub fn deltas<'a>(
             value,
         });
     }
-    if several { reduce(deltas, &layout_of) } else { deltas }
+    if several {
+        reduce(deltas, &layout_of)
+    } else {
+        deltas
+    }
 }
 
 /// The value of a tuple that has all its values inside.

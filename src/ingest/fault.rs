@@ -154,7 +154,7 @@ impl Fault {
 
 const WRITE_A_TIME: &str = "Write times as 2026-11-21T10:00:00Z, with Z or an offset.";
 
-fn wanted(value_type: ValueType) -> &'static str {
+pub fn wanted(value_type: ValueType) -> &'static str {
     match value_type {
         ValueType::Number => "a number",
         ValueType::Integer => "a number without a fraction",
@@ -165,7 +165,7 @@ fn wanted(value_type: ValueType) -> &'static str {
     }
 }
 
-fn mismatch(found: Mismatch, registered: ValueType, kind: &str) -> String {
+pub fn mismatch(found: Mismatch, registered: ValueType, kind: &str) -> String {
     match found {
         Mismatch::Kind => format!("the value is {kind}"),
         Mismatch::Fraction => "the value has a fraction".into(),

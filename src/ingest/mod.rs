@@ -6,7 +6,7 @@ pub mod fault;
 pub mod functions;
 pub mod ledger;
 pub mod names;
-mod near;
+pub mod near;
 mod request;
 pub mod stage;
 pub mod value;

@@ -210,7 +210,8 @@ fn check_new(installed: &Installed, tenant_id: i64, unknown: &BTreeMap<&str, Use
     .into())
 }
 
-fn registered_names(installed: &Installed, tenant_id: i64) -> Result<Vec<String>, Error> {
+/// Those that a message about an unknown one looks through.
+pub fn registered_names(installed: &Installed, tenant_id: i64) -> Result<Vec<String>, Error> {
     let text = format!(
         "SELECT name FROM {} WHERE tenant_id = ANY (ARRAY[0, $1]) LIMIT $2",
         installed.qualified(Table::Attributes)

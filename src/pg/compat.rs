@@ -132,7 +132,14 @@ pub unsafe fn heap_update(
         let none = std::ptr::null_mut();
         #[cfg(feature = "pg15")]
         return pg_sys::heap_update(
-            relation, place, tuple, command, none, wait, &mut failure, &mut mode,
+            relation,
+            place,
+            tuple,
+            command,
+            none,
+            wait,
+            &mut failure,
+            &mut mode,
         );
         #[cfg(not(feature = "pg15"))]
         {

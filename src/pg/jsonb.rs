@@ -49,7 +49,26 @@ pub enum Shape {
     Scalar,
 }
 
+/// The document `{}`.
+pub fn empty_object() -> pg_sys::Datum {
+    // SAFETY: text that the server reads as JSON; the document lies in the current context.
+    unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[c"{}".into_datum()]) }
+        .unwrap_or(pg_sys::Datum::null())
+}
+
 impl<'a> Jsonb<'a> {
+    /// Of a datum that is a jsonb and lives for 'a.
+    pub(super) fn of(datum: pg_sys::Datum) -> Jsonb<'a> {
+        Jsonb {
+            datum,
+            lives: PhantomData,
+        }
+    }
+
+    pub fn datum(&self) -> pg_sys::Datum {
+        self.datum
+    }
+
     /// Bytes of the document, known before it is fetched from where it is kept.
     pub fn size(&self) -> usize {
         // SAFETY: the datum is a jsonb.
@@ -95,6 +114,21 @@ impl<'a> Container<'a> {
     pub fn bytes(&self) -> &'a [u8] {
         // SAFETY: a container takes so many bytes.
         unsafe { std::slice::from_raw_parts(self.pointer.cast::<u8>(), self.length) }
+    }
+
+    /// The value of a key of an object.
+    pub fn get(&self, key: &str) -> Option<Value<'a>> {
+        let length = i32::try_from(key.len()).ok()?;
+        if self.header() & pg_sys::JB_FOBJECT == 0 {
+            return None;
+        }
+        // SAFETY: an object, which is searched for a key of that length; the value is set if it is found.
+        unsafe {
+            let mut value = std::mem::zeroed::<pg_sys::JsonbValue>();
+            let found =
+                pg_sys::getKeyJsonValueFromContainer(self.pointer, key.as_ptr().cast(), length, &mut value);
+            (!found.is_null()).then(|| Value::of(&value))
+        }
     }
 
     /// The pairs of an object, in the order of jsonb: each key once.
@@ -263,7 +297,9 @@ impl FromDatum for Built {
         unsafe {
             let whole = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
             let size = pgrx::varlena::varsize_any(whole);
-            Some(Built(std::slice::from_raw_parts(whole.cast::<u8>(), size).to_vec()))
+            Some(Built(
+                std::slice::from_raw_parts(whole.cast::<u8>(), size).to_vec(),
+            ))
         }
     }
 }

@@ -2,6 +2,7 @@
 //! what differs between major versions is in `compat`.
 
 pub mod activity;
+pub mod answer;
 pub mod arena;
 pub mod backtrace;
 pub mod catalog;
@@ -41,6 +42,7 @@ pub mod settings;
 pub mod signals;
 pub mod slots;
 pub mod sqlstate;
+pub mod stream;
 pub mod tail;
 pub mod text_value;
 pub mod timeout;

@@ -272,14 +272,18 @@ impl Leaf {
         // SAFETY: open for writing; the values are those of the descriptor. With the lock in hand the server has nothing to
         // wait for.
         unsafe {
-            let tuple =
-                pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             if compat::heap_update(relation, &mut place, tuple, locked) != pg_sys::TM_Result::TM_Ok {
                 return Written::Busy;
             }
             let on_chain = u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0;
             if !on_chain {
-                self.index(&mut (*tuple).t_self, &values, pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES, true);
+                self.index(
+                    &mut (*tuple).t_self,
+                    &values,
+                    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES,
+                    true,
+                );
             }
         }
         Written::Yes
@@ -312,7 +316,13 @@ impl Leaf {
     }
 
     /// Inserts the row of an entity that has none, unless somebody else is doing so.
-    pub fn insert(&mut self, tenant_id: i64, entity_id: i64, content: &Content, scratch: &Scratch) -> Written {
+    pub fn insert(
+        &mut self,
+        tenant_id: i64,
+        entity_id: i64,
+        content: &Content,
+        scratch: &Scratch,
+    ) -> Written {
         scratch.within(|| {
             let mut values = [pg_sys::Datum::from(0); COLUMNS];
             let mut nulls = [true; COLUMNS];

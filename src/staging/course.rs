@@ -95,7 +95,11 @@ impl Course {
     }
 
     pub fn is_left_alone(&self, table: u32) -> bool {
-        let stumbled_over = self.beside.borrow().as_ref().is_some_and(|(met, _)| *met == table);
+        let stumbled_over = self
+            .beside
+            .borrow()
+            .as_ref()
+            .is_some_and(|(met, _)| *met == table);
         stumbled_over
             || self
                 .obstacles

@@ -113,9 +113,7 @@ pub fn attributes(
                 ..Known::default()
             };
         }
-        let unknown: Vec<i32> = wanted
-            .filter(|id| known.attributes.get(*id).is_none())
-            .collect();
+        let unknown: Vec<i32> = wanted.filter(|id| known.attributes.get(*id).is_none()).collect();
         if !unknown.is_empty() {
             known.provisional = provisional;
         }

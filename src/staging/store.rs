@@ -1,5 +1,6 @@
 //! Rows that were taken, to where they belong: each partition gets its own in the order of time, rejected the rest.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 
 use pgrx::pg_sys;
@@ -14,6 +15,7 @@ use super::rejected::{self, Refused, Why};
 use crate::accounting::tally;
 use crate::error::Error;
 use crate::guc;
+use crate::heat::{self, Sampler, Use};
 use crate::hot::project;
 use crate::installed::Table;
 use crate::pg::fault;
@@ -22,6 +24,7 @@ use crate::pg::leaf::{Leaf, parent_is_plain};
 use crate::pg::memory::Scratch;
 use crate::pg::slots::Slots;
 use crate::pg::text_value;
+use crate::shmem;
 use crate::sql::write_taken;
 
 pub const COLUMNS: &str =
@@ -38,6 +41,7 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
     fault::point("before_judge");
     let (mut good, mut refused) = judge(work, batch)?;
     fault::point("judged");
+    count(batch, &good);
     let order = |row: &Row| (row.leaf, row.ingested_at);
     if !good.is_sorted_by_key(order) {
         good.sort_by_key(order);
@@ -60,6 +64,31 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
     // Their memory is for the next batch.
     batch.rows = good;
     Ok(flushed)
+}
+
+thread_local! {
+    static SAMPLER: RefCell<Sampler> = RefCell::default();
+}
+
+/// Counts which attributes are written, where there is a place to count.
+fn count(batch: &Batch, rows: &[Row]) {
+    if !shmem::is_available() {
+        return;
+    }
+    let counted = SAMPLER.with_borrow_mut(|sampler| {
+        for place in sampler.places(rows.len()) {
+            let reading = Tuple::new(batch.tuple(&rows[place])).map(|tuple| tuple.reading());
+            if let Some((tenant, attribute)) =
+                reading.and_then(|found| found.tenant_id.zip(found.attribute_id))
+            {
+                sampler.add(tenant, attribute);
+            }
+        }
+        sampler.take()
+    });
+    for ((tenant, attribute), times) in counted {
+        heat::count_many(tenant, attribute, Use::Written, times);
+    }
 }
 
 /// The rows that may be stored, and the others with their faults. No row is left in the batch.

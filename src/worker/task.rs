@@ -8,9 +8,11 @@ use super::{janitor, maintenance};
 use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
 use crate::guc;
+use crate::heat::keeper as heat_keeper;
 use crate::installed::Installed;
 use crate::pg::process;
 use crate::pg::xact::Failure;
+use crate::promotion;
 use crate::replication::heartbeat;
 use crate::staging::course::Course;
 use crate::staging::flush::flush;
@@ -116,6 +118,20 @@ const KEEPER: &[Task] = &[
             run: maintenance::forget_requests,
         },
     },
+    Task {
+        name: "watch_builds",
+        work: Work::Periodic {
+            every: || Duration::from_secs(1),
+            run: promotion::watch_builds,
+        },
+    },
+    Task {
+        name: "keep_heat",
+        work: Work::Periodic {
+            every: || Duration::from_secs(60),
+            run: heat_keeper::keep_heat,
+        },
+    },
 ];
 
 const JANITOR: &[Task] = &[
@@ -131,12 +147,17 @@ const JANITOR: &[Task] = &[
         name: "retire_partition",
         work: Work::OnDemand(janitor::retire_statement),
     },
+    Task {
+        name: "build_attributes",
+        work: Work::OnDemand(promotion::build_statement),
+    },
 ];
 
 /// Places among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;
 pub const VACUUM_REJECTED: u8 = 1;
 pub const RETIRE: u8 = 2;
+pub const BUILD: u8 = 3;
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -200,5 +221,6 @@ mod tests {
         assert_eq!(JANITOR[usize::from(VACUUM_STAGING)].name, "vacuum_staging");
         assert_eq!(JANITOR[usize::from(VACUUM_REJECTED)].name, "vacuum_rejected");
         assert_eq!(JANITOR[usize::from(RETIRE)].name, "retire_partition");
+        assert_eq!(JANITOR[usize::from(BUILD)].name, "build_attributes");
     }
 }

@@ -3,6 +3,7 @@
 mod backlog;
 mod burden;
 mod copy_into_staging;
+mod find;
 mod flush;
 mod held_staging;
 mod idle_flusher;
@@ -35,6 +36,12 @@ const ALL: &[&dyn Case] = &[
     &idle_flusher::IdleFlusher,
     &rejects::STORM,
     &rejects::FEW,
+    &find::EQUALITY,
+    &find::RANGE,
+    &find::AND,
+    &find::LATEST,
+    &find::LATEST_LONG,
+    &find::Readings,
     &replication::FRESHNESS,
     &replication::CAN_SERVE,
     &replication::Heartbeat,
