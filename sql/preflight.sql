@@ -7,8 +7,9 @@ DECLARE
     -- Everything that this extension creates in its schema, members and data tables alike.
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
-        'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
-        'ingest_requests', 'ingest_requests_volatile', 'partition_state', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
+        'entity_values_rejected', 'entity_jsonb', 'projection_pending', 'replication_heartbeat', 'retention_policies',
+        'rejected_removed', 'ingest_requests', 'ingest_requests_volatile', 'entity_search', 'attribute_builds',
+        'attribute_use', 'attribute_heat', 'partition_state', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
         'fact_index_rebuilds', 'fact_indexes',
         'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog', 'partition_health',
         'read_classes', 'replication_lag', 'replication_slots_health',
@@ -21,8 +22,12 @@ DECLARE
         'partition_plan', 'rotate_partitions', 'set_retention', 'ingested_periods', 'partition_health_rows',
         'add_fact_index', 'drop_fact_index', 'reindex_facts', 'fact_index_plan', 'fact_index_rows', 'release_tables',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',
+        'upsert_hot_attrs', 'entity_latest', 'entities_latest', 'delete_entity', 'undelete_entity', 'rebuild_hot',
+        'rebuild_hot_batch', 'rebuild_hot_tenant', 'verify_hot',
         'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
         'replication_lag_rows', 'replication_slots_health_rows', 'create_cdc_publications',
+        'readings', 'find_entities_by_attributes', 'explain_find', 'attribute_heat_rows', 'promote_attribute',
+        'demote_attribute', 'build_attributes', 'attribute_flags_changed',
         'staging_refuses_change', 'attribute_keeps_identity'];
     taken text;
     public_may_create boolean;
@@ -58,13 +63,14 @@ BEGIN
         WHERE c.relnamespace = '@extschema@'::regnamespace
           AND c.relname = ANY (relations)
           AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p')
-                   AND c.relname NOT IN ('worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog', 'partition_health', 'fact_indexes'))
+                   AND c.relname NOT IN ('worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog', 'partition_health',
+                                         'fact_indexes', 'attribute_heat'))
         UNION ALL
         SELECT 'function ' || p.oid::regprocedure
         FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner
         WHERE p.pronamespace = '@extschema@'::regnamespace
           AND p.proname = ANY (functions)
-          AND NOT (o.rolname = 'telemetry_owner' AND p.proname IN ('staging_refuses_change', 'attribute_keeps_identity'))
+          AND NOT (o.rolname = 'telemetry_owner' AND p.proname IN ('staging_refuses_change', 'attribute_keeps_identity', 'attribute_flags_changed'))
     ) AS collisions;
 
     IF taken IS NOT NULL THEN

@@ -5,9 +5,11 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 
+use crate::find;
 use crate::ingest::Fault;
 use crate::pg::xact::Failure;
 use crate::rejected::filter;
+use crate::staging::judge;
 
 #[derive(Debug, Error)]
 pub enum Error {
@@ -120,10 +122,29 @@ pub enum Error {
     IndexWaits { partition: String, holder: String },
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error("the document of entity {entity_id} of tenant {tenant_id} in {table} cannot be read: {fault}")]
+    CorruptDocument {
+        table: String,
+        tenant_id: i64,
+        entity_id: i64,
+        fault: &'static str,
+    },
+    #[error("the document of entity {entity_id} of tenant {tenant_id} in {table} would be too large")]
+    DocumentTooLarge {
+        table: String,
+        tenant_id: i64,
+        entity_id: i64,
+    },
+    #[error("entity {entity_id} of tenant {tenant_id} is deleted")]
+    EntityDeleted { tenant_id: i64, entity_id: i64 },
+    #[error("the reading cannot be stored: {}", .0.reason())]
+    CannotStore(judge::Fault),
     #[error("snapshot too old to look at {0}")]
     SnapshotTooOld(String),
     #[error(transparent)]
     Ingest(#[from] Fault),
+    #[error(transparent)]
+    Find(#[from] find::Fault),
     #[error("internal query failed: {0}")]
     Spi(#[from] SpiError),
     /// Something that the server raised, caught and to be raised again.
@@ -177,9 +198,14 @@ impl Error {
             Error::UntrustedIndex { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Error::ChangedMeanwhile(_) => ERRCODE_OBJECT_IN_USE,
             Error::InvalidIndex(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
+            Error::UnreadableRow(_) | Error::CorruptDocument { .. } => ERRCODE_DATA_CORRUPTED,
+            Error::DocumentTooLarge { .. } => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
+            Error::EntityDeleted { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            // Of a value that has the right type, only the time can be wrong.
+            Error::CannotStore(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::Ingest(fault) => fault.sqlstate(),
+            Error::Find(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
             Error::Raised(failure) => failure.code,
         }
@@ -204,6 +230,7 @@ impl Error {
                     .into(),
             ),
             Error::Ingest(fault) => fault.detail(),
+            Error::Find(fault) => fault.detail(),
             Error::CannotAdopt { .. } => {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
@@ -263,6 +290,7 @@ impl Error {
             Error::InvalidText { argument: "token", .. } => Some("Pass what commit_token() returned, unchanged.".into()),
             Error::Paused(_) => Some("SELECT resume();".into()),
             Error::Ingest(fault) => Some(fault.hint()),
+            Error::Find(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::BeingWritten { .. } | Error::NotVacuumed(_) => Some("It is tried again by itself.".into()),
@@ -288,6 +316,19 @@ impl Error {
             Error::UntrustedIndex { .. } => Some("Let a superuser own it, or call add_fact_index() as a member of telemetry_owner.".into()),
             Error::ChangedMeanwhile(_) => Some("It is tried again each minute.".into()),
             Error::InvalidIndex(_) => Some("It is not valid: REINDEX INDEX CONCURRENTLY, or drop it.".into()),
+            Error::CorruptDocument {
+                tenant_id, entity_id, ..
+            } => Some(format!("SELECT rebuild_hot({tenant_id}, {entity_id});")),
+            Error::EntityDeleted {
+                tenant_id, entity_id, ..
+            } => Some(format!("SELECT undelete_entity({tenant_id}, {entity_id});")),
+            Error::CannotStore(_) => Some(
+                "How far off a time may be is set by pg_telemetry.accept_past, accept_future, accept_observed_past and accept_observed_future."
+                    .into(),
+            ),
+            Error::DocumentTooLarge { .. } => {
+                Some("Demote attributes with large values: documents have at most 255 MB.".into())
+            }
             Error::SnapshotTooOld(_) => Some(
                 "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
             ),

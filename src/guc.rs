@@ -45,9 +45,17 @@ static TASK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static AUTO_REGISTER: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REQUEST_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
 static MAX_VALUE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
+static PROJECTION_MIN_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
 /// Sixteen leaves: each stays small enough to vacuum quickly up to some hundred million entities. Read by the script that
 /// makes the table.
 static HOT_LEAVES: GucSetting<i32> = GucSetting::<i32>::new(16);
+
+static FIND_MAX_READINGS: GucSetting<i32> = GucSetting::<i32>::new(1_000_000);
+
+/// A million: read in about a second. Whoever searches by such an attribute often promotes it.
+pub fn find_max_readings() -> i64 {
+    i64::from(FIND_MAX_READINGS.get())
+}
 
 /// The most flushers that can run side by side in one database.
 pub const MAX_FLUSH_WORKERS: usize = 8;
@@ -198,6 +206,12 @@ pub fn max_value_size() -> usize {
     usize::try_from(MAX_VALUE_SIZE.get()).unwrap_or(0) * 1024
 }
 
+/// 1 s: while a snapshot is held, some dozens of dead versions of a document in the time of a long report are no burden, and the
+/// latest values are at most a second late. 0: documents are written at every flush whatever is held.
+pub fn projection_min_interval_micros() -> i64 {
+    i64::from(PROJECTION_MIN_INTERVAL.get()) * 1000
+}
+
 fn millis(value: i32) -> Duration {
     Duration::from_millis(u64::try_from(value).unwrap_or(0))
 }
@@ -232,6 +246,16 @@ pub fn register() {
         c"Registers attributes that are new to ingest() and its sisters.",
         c"Off makes an unknown name an error.",
         &AUTO_REGISTER,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pg_telemetry.find_max_readings",
+        c"Most readings that one search may read of attributes that are not kept hot.",
+        c"A search that would read more is refused.",
+        &FIND_MAX_READINGS,
+        1000,
+        i32::MAX,
         GucContext::Suset,
         GucFlags::default(),
     );
@@ -394,6 +418,14 @@ pub fn register() {
             c"",
             &MAX_CLOCK_SKEW,
             (10, 3_600_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
+            c"pg_telemetry.projection_min_interval",
+            c"Least time between two writes of one document while a snapshot of more than 10 s is held; 0: none.",
+            c"It grows with the age of the snapshot. What comes in between waits in projection_pending.",
+            &PROJECTION_MIN_INTERVAL,
+            (0, 60_000),
             GucFlags::UNIT_MS,
         ),
         (

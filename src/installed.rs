@@ -20,6 +20,7 @@ pub enum Table {
     Facts,
     Rejected,
     Projection,
+    Pending,
     Heartbeat,
     Retention,
     ReadClasses,
@@ -32,6 +33,9 @@ pub enum Table {
     RequestsVolatile,
     PartitionState,
     IndexRebuilds,
+    Search,
+    AttributeBuilds,
+    AttributeUse,
 }
 
 impl Table {
@@ -44,6 +48,7 @@ impl Table {
             Table::Facts => "entity_values_ts",
             Table::Rejected => "entity_values_rejected",
             Table::Projection => "entity_jsonb",
+            Table::Pending => "projection_pending",
             Table::Heartbeat => "replication_heartbeat",
             Table::Retention => "retention_policies",
             Table::ReadClasses => "read_classes",
@@ -56,6 +61,9 @@ impl Table {
             Table::RequestsVolatile => "ingest_requests_volatile",
             Table::PartitionState => "partition_state",
             Table::IndexRebuilds => "fact_index_rebuilds",
+            Table::Search => "entity_search",
+            Table::AttributeBuilds => "attribute_builds",
+            Table::AttributeUse => "attribute_use",
         }
     }
 }

@@ -6,12 +6,17 @@ mod accounting;
 mod argument;
 mod error;
 mod fact_index;
+mod find;
 mod guc;
+#[allow(dead_code)]
+mod heat;
+mod hot;
 mod ingest;
 mod installed;
 mod monitor;
 mod partition;
 mod pg;
+mod promotion;
 mod registry;
 mod rejected;
 mod replication;

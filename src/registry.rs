@@ -11,6 +11,7 @@ use crate::ingest::names;
 use crate::installed::{Installed, Table};
 use crate::pg::{identity, xact};
 use crate::sql::{argument, read, value, write};
+use crate::staging::dictionary;
 
 /// Longest name of an attribute, in bytes.
 pub const LONGEST_NAME: usize = 63;
@@ -83,6 +84,7 @@ fn create_attribute(
     xact::check_writable()?;
     // It may hide a shared one of the same name.
     names::forget();
+    dictionary::changed(&Installed::require()?)?;
     let created = write(
         &format!(
             "INSERT INTO {attributes} AS known (tenant_id, name, value_type, unit, is_hot) VALUES ($1, $2, $3, $4, $5)

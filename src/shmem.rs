@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
 use crate::accounting::ledger::{Account, Ledger};
+use crate::heat::Heat;
 use crate::pg::process;
 use crate::worker::board::{Board, Database, Presence, Role};
 
@@ -22,12 +23,19 @@ unsafe impl PGRXSharedMemory for Ledger {}
 // SAFETY: nobody else uses this name.
 static LEDGER: PgLwLock<Ledger> = unsafe { PgLwLock::new(c"pg_telemetry ledger") };
 
+// SAFETY: plain data without pointers, changed only under the lock or by atomic operations.
+unsafe impl PGRXSharedMemory for Heat {}
+
+// SAFETY: nobody else uses this name.
+static HEAT: PgLwLock<Heat> = unsafe { PgLwLock::new(c"pg_telemetry heat") };
+
 static AVAILABLE: AtomicBool = AtomicBool::new(false);
 
 /// Asks for the memory; called while the postmaster loads preloaded libraries.
 pub fn request() {
     pg_shmem_init!(BOARD = Board::new());
     pg_shmem_init!(LEDGER = Ledger::new(process::now()));
+    pg_shmem_init!(HEAT = Heat::new());
     AVAILABLE.store(true, Ordering::Relaxed);
 }
 
@@ -60,6 +68,16 @@ pub fn look_at_ledger<T>(body: impl FnOnce(&Ledger) -> T) -> Option<T> {
 pub fn account<T>(body: impl FnOnce(&mut Account) -> T) -> Option<T> {
     let (database, now) = (process::my_database(), process::now());
     is_available().then(|| body(LEDGER.exclusive().account_mut(database, now)))
+}
+
+/// Looks at the counters of attributes, and may count. None without preload. Nothing that can raise an error may happen under the lock.
+pub fn look_at_heat<T>(body: impl FnOnce(&Heat) -> T) -> Option<T> {
+    is_available().then(|| body(&HEAT.share()))
+}
+
+/// Changes the counters of attributes. None without preload. Nothing that can raise an error may happen under the lock.
+pub fn change_heat<T>(body: impl FnOnce(&mut Heat) -> T) -> Option<T> {
+    is_available().then(|| body(&mut HEAT.exclusive()))
 }
 
 /// The extension may have been created in this database: the launcher shall look.

@@ -5,13 +5,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use pgrx::datum::{DatumWithOid, IntoDatum};
+use pgrx::datum::{DatumWithOid, IntoDatum, TimestampWithTimeZone};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
 
 use crate::error::Error;
 use crate::pg::handover::{self, Taken};
+use crate::pg::stream::{Row, stream};
 
 thread_local! {
     static KEPT: RefCell<HashMap<String, Rc<OwnedPreparedStatement>>> = RefCell::default();
@@ -28,6 +29,19 @@ pub fn argument<T: IntoDatum>(value: T) -> Argument {
         value: DatumWithOid::from(value),
         oid: T::type_oid(),
     }
+}
+
+/// A time in the server's microseconds; one that it cannot name is as good as infinite.
+pub fn time(micros: i64) -> Argument {
+    argument(moment(micros))
+}
+
+pub fn moment(micros: i64) -> TimestampWithTimeZone {
+    let infinite = |_| match micros < 0 {
+        true => TimestampWithTimeZone::negative_infinity(),
+        false => TimestampWithTimeZone::positive_infinity(),
+    };
+    TimestampWithTimeZone::try_from(micros).unwrap_or_else(infinite)
 }
 
 /// Reads. Takes no transaction id, so that a poll burns none and it works on a standby.
@@ -54,6 +68,24 @@ pub fn read_once<R>(
 /// The same without arguments.
 pub fn look<R>(text: &str, rows: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>) -> Result<R, Error> {
     read_once(text, vec![], rows)
+}
+
+/// Reads rows one by one, without keeping them, until `each` has seen enough. What the arguments rule out is not planned.
+pub fn each(
+    text: &str,
+    arguments: Vec<Argument>,
+    mut each: impl FnMut(&Row) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    stream(text, &values(arguments), true, &mut each)
+}
+
+/// The same, with what this transaction has written and what has been committed by now.
+pub fn each_now(
+    text: &str,
+    arguments: Vec<Argument>,
+    mut each: impl FnMut(&Row) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    stream(text, &values(arguments), false, &mut each)
 }
 
 /// Writes.

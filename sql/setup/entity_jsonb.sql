@@ -1,5 +1,5 @@
--- HASH leaves keep each vacuum short and spread one large tenant; their number is chosen once, here. Pages that are not
--- full keep updates HOT.
+-- HASH leaves keep each vacuum short and spread one large tenant; their number is chosen once, here. Pages that are half full keep
+-- updates HOT even where one flush writes every row of a page anew.
 CREATE TABLE @extschema@.entity_jsonb (
     tenant_id bigint NOT NULL,
     entity_id bigint NOT NULL,
@@ -28,7 +28,7 @@ BEGIN
                  -- What updates leave behind is cleared page by page by those that follow; vacuum is for the rest. A fiftieth: by
                  -- the default of a fifth, millions of dead versions of a large leaf would wait. And a thousand: a leaf of
                  -- some hundred entities would be vacuumed each minute for nothing.
-                 WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000)',
+                 WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000)',
             '@extschema@', 'entity_jsonb_' || lpad(leaf::text, greatest(2, length(leaf::text)), '0'), leaves, leaf);
     END LOOP;
 END

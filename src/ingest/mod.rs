@@ -1,14 +1,14 @@
 //! Readings from applications that have names and documents instead of ids and columns: all of a call is staged, or, with an
 //! error that says where and why, nothing.
 
-mod document;
-mod fault;
-mod functions;
+pub mod document;
+pub mod fault;
+pub mod functions;
 pub mod ledger;
 pub mod names;
-mod near;
+pub mod near;
 mod request;
-mod stage;
-mod value;
+pub mod stage;
+pub mod value;
 
 pub use fault::Fault;

@@ -92,6 +92,73 @@ pub unsafe fn end_index_insertions(index: pg_sys::Relation, info: *mut pg_sys::I
     let _ = (index, info);
 }
 
+/// Begins a scan of an index.
+///
+/// # Safety
+/// Both relations must be open and belong together; the snapshot lives as long as the scan.
+pub unsafe fn begin_index_scan(
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    snapshot: pg_sys::Snapshot,
+    keys: i32,
+) -> pg_sys::IndexScanDesc {
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: promised by the caller.
+    unsafe {
+        pg_sys::index_beginscan(table, index, snapshot, keys, 0)
+    }
+    #[cfg(feature = "pg18")]
+    // SAFETY: promised by the caller.
+    unsafe {
+        pg_sys::index_beginscan(table, index, snapshot, std::ptr::null_mut(), keys, 0)
+    }
+}
+
+/// UPDATE of one tuple by another, as far as the heap is concerned.
+///
+/// # Safety
+/// The relation must be open for writing, the place one of its tuples, and the tuple ours to change.
+pub unsafe fn heap_update(
+    relation: pg_sys::Relation,
+    place: pg_sys::ItemPointer,
+    tuple: pg_sys::HeapTuple,
+    wait: bool,
+) -> pg_sys::TM_Result::Type {
+    let mut failure = pg_sys::TM_FailureData::default();
+    let mut mode = pg_sys::LockTupleMode::LockTupleNoKeyExclusive;
+    // SAFETY: promised by the caller; what comes back is written to places of ours.
+    unsafe {
+        let command = pg_sys::GetCurrentCommandId(true);
+        let none = std::ptr::null_mut();
+        #[cfg(feature = "pg15")]
+        return pg_sys::heap_update(
+            relation,
+            place,
+            tuple,
+            command,
+            none,
+            wait,
+            &mut failure,
+            &mut mode,
+        );
+        #[cfg(not(feature = "pg15"))]
+        {
+            let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
+            pg_sys::heap_update(
+                relation,
+                place,
+                tuple,
+                command,
+                none,
+                wait,
+                &mut failure,
+                &mut mode,
+                &mut indexes,
+            )
+        }
+    }
+}
+
 /// The server's number for its statement timeout, the same in all majors so far.
 pub const STATEMENT_TIMEOUT: i32 = 3;
 

@@ -17,6 +17,20 @@ use crate::guc;
 /// It takes its snapshot first and its locks then, however long it has to wait for one of them.
 const DUMP: &CStr = c"pg_dump";
 
+/// Up to which transaction the server can clear away what was written to a table, and which transaction is the next; with
+/// their epochs.
+pub fn removal(table: pg_sys::Oid) -> (u64, u64) {
+    let relation = relation::Relation::open_to_read(table);
+    // SAFETY: open; looks into shared memory.
+    unsafe {
+        let horizon = pg_sys::GetOldestNonRemovableTransactionId(relation.as_ptr());
+        let next = pg_sys::ReadNextFullTransactionId().value;
+        // It is never further back than half of all numbers.
+        let back = (next as u32).wrapping_sub(horizon.into_inner());
+        (next.saturating_sub(u64::from(back)), next)
+    }
+}
+
 /// What a snapshot of somebody else means for the moved rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stake {

@@ -46,14 +46,7 @@ pub struct Index {
 impl Index {
     /// All indexes of a partition; None when there is one that wants more than its entries put in.
     pub fn of(table: &Relation) -> Option<Vec<Index>> {
-        // SAFETY: open; the list is a copy.
-        let oids: Vec<pg_sys::Oid> = unsafe {
-            let list = pg_sys::RelationGetIndexList(table.as_ptr());
-            let found = pgrx::PgList::<pg_sys::Oid>::from_pg(list);
-            let oids = found.iter_oid().collect();
-            pg_sys::list_free(found.into_pg());
-            oids
-        };
+        let oids = table.indexes();
         let mut indexes = Vec::with_capacity(oids.len());
         for oid in oids {
             let index = Index::open(oid, table)?;

@@ -1,14 +1,16 @@
 //! A document of the server's type jsonb, read where it lies: nothing is copied, no number loses a digit.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 
-use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
+
+use crate::hot::document::{self, Kind};
 
 /// An argument of a function, not read yet.
 pub struct Jsonb<'a> {
@@ -47,7 +49,26 @@ pub enum Shape {
     Scalar,
 }
 
+/// The document `{}`.
+pub fn empty_object() -> pg_sys::Datum {
+    // SAFETY: text that the server reads as JSON; the document lies in the current context.
+    unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[c"{}".into_datum()]) }
+        .unwrap_or(pg_sys::Datum::null())
+}
+
 impl<'a> Jsonb<'a> {
+    /// Of a datum that is a jsonb and lives for 'a.
+    pub(super) fn of(datum: pg_sys::Datum) -> Jsonb<'a> {
+        Jsonb {
+            datum,
+            lives: PhantomData,
+        }
+    }
+
+    pub fn datum(&self) -> pg_sys::Datum {
+        self.datum
+    }
+
     /// Bytes of the document, known before it is fetched from where it is kept.
     pub fn size(&self) -> usize {
         // SAFETY: the datum is a jsonb.
@@ -93,6 +114,21 @@ impl<'a> Container<'a> {
     pub fn bytes(&self) -> &'a [u8] {
         // SAFETY: a container takes so many bytes.
         unsafe { std::slice::from_raw_parts(self.pointer.cast::<u8>(), self.length) }
+    }
+
+    /// The value of a key of an object.
+    pub fn get(&self, key: &str) -> Option<Value<'a>> {
+        let length = i32::try_from(key.len()).ok()?;
+        if self.header() & pg_sys::JB_FOBJECT == 0 {
+            return None;
+        }
+        // SAFETY: an object, which is searched for a key of that length; the value is set if it is found.
+        unsafe {
+            let mut value = std::mem::zeroed::<pg_sys::JsonbValue>();
+            let found =
+                pg_sys::getKeyJsonValueFromContainer(self.pointer, key.as_ptr().cast(), length, &mut value);
+            (!found.is_null()).then(|| Value::of(&value))
+        }
     }
 
     /// The pairs of an object, in the order of jsonb: each key once.
@@ -186,6 +222,84 @@ impl<'a> Container<'a> {
             let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
             pg_sys::pfree(text.cast());
             copy
+        }
+    }
+}
+
+/// Adds what a JSON text is to the bytes, in the server's layout, and says which kind of value it is. Raises the server's error
+/// where the text is none.
+pub fn layout_of(text: &str, bytes: &mut Vec<u8>) -> Kind {
+    let Ok(text) = CString::new(text) else {
+        return Kind::Null;
+    };
+    // SAFETY: the server's own reader; what it made is copied and freed.
+    unsafe {
+        let argument = Some(pg_sys::Datum::from(text.as_ptr()));
+        let Some(datum) = pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[argument]) else {
+            return Kind::Null;
+        };
+        let whole = datum.cast_mut_ptr::<pg_sys::varlena>();
+        let data = pgrx::varlena::vardata_any(whole).cast::<u8>();
+        let container = std::slice::from_raw_parts(data, pgrx::varlena::varsize_any_exhdr(whole));
+        let kind = document::whole(container).map_or(Kind::Null, |item| {
+            bytes.extend_from_slice(item.bytes);
+            item.kind
+        });
+        pg_sys::pfree(whole.cast());
+        kind
+    }
+}
+
+/// A document in the server's layout with its length in front, as a value of SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built(pub Vec<u8>);
+
+impl IntoDatum for Built {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        // SAFETY: room for the bytes is made in the current context.
+        unsafe {
+            let copy = pg_sys::palloc(self.0.len()).cast::<u8>();
+            std::ptr::copy_nonoverlapping(self.0.as_ptr(), copy, self.0.len());
+            Some(pg_sys::Datum::from(copy))
+        }
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::JSONBOID
+    }
+}
+
+// SAFETY: what is returned is a jsonb in the context of the call.
+unsafe impl BoxRet for Built {
+    unsafe fn box_into<'fcx>(self, info: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
+        match self.into_datum() {
+            // SAFETY: promised by the caller.
+            Some(datum) => unsafe { info.return_raw_datum(datum) },
+            None => info.return_null(),
+        }
+    }
+}
+
+// SAFETY: the SQL type is the one that is written.
+unsafe impl SqlTranslatable for Built {
+    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(Built);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("jsonb"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> = Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
+}
+
+impl FromDatum for Built {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _: pg_sys::Oid) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the datum is a jsonb; what is unpacked has a length of four bytes in front.
+        unsafe {
+            let whole = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+            let size = pgrx::varlena::varsize_any(whole);
+            Some(Built(
+                std::slice::from_raw_parts(whole.cast::<u8>(), size).to_vec(),
+            ))
         }
     }
 }

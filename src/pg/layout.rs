@@ -36,6 +36,21 @@ const REJECTED: [Column; 12] = [
     ("reason", pg_sys::TEXTOID, true),
 ];
 
+/// What those of the projection must be.
+const PROJECTION: [Column; 6] = [
+    ("tenant_id", pg_sys::INT8OID, true),
+    ("entity_id", pg_sys::INT8OID, true),
+    ("as_of", pg_sys::TIMESTAMPTZOID, true),
+    ("deleted_at", pg_sys::TIMESTAMPTZOID, false),
+    ("hot_attrs", pg_sys::JSONBOID, true),
+    ("hot_times", pg_sys::BYTEAOID, false),
+];
+
+/// The columns of the projection and nothing else, and no constraint that could refuse a document.
+pub fn is_projection(relation: &Relation) -> bool {
+    has_columns(relation, &PROJECTION) && takes_all(relation, &PROJECTION)
+}
+
 /// The eight columns of a reading and nothing else.
 pub fn is_reading(relation: &Relation) -> bool {
     has_columns(relation, &READING)

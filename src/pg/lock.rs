@@ -35,6 +35,11 @@ pub fn try_read(relation: pg_sys::Oid) -> bool {
     try_lock(relation, pg_sys::AccessShareLock)
 }
 
+/// The same for writing.
+pub fn try_write(relation: pg_sys::Oid) -> bool {
+    try_lock(relation, pg_sys::RowExclusiveLock)
+}
+
 /// Whether nobody writes into the relation, or changes it, at this moment.
 pub fn nobody_writes(relation: pg_sys::Oid) -> bool {
     let free = try_lock(relation, pg_sys::ShareLock);

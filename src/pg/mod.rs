@@ -2,6 +2,7 @@
 //! what differs between major versions is in `compat`.
 
 pub mod activity;
+pub mod answer;
 pub mod arena;
 pub mod backtrace;
 pub mod catalog;
@@ -35,7 +36,9 @@ pub mod partitions;
 pub mod past;
 pub mod procedure;
 pub mod process;
+pub mod projection;
 pub mod relation;
+pub mod relation_change;
 pub mod replication;
 pub mod rewrite;
 pub mod server;
@@ -43,6 +46,7 @@ pub mod settings;
 pub mod signals;
 pub mod slots;
 pub mod sqlstate;
+pub mod stream;
 pub mod swap;
 pub mod tail;
 pub mod text_value;

@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 
+use super::relation::Relation;
 use crate::partition::bounds::Period;
 use crate::staging::reading::INGESTED_AT;
 
@@ -87,6 +88,49 @@ fn partitions(parent: pg_sys::Oid, lock: u32, unlock: u32, only: Option<i16>) ->
             }
         }
         pg_sys::table_close(relation, unlock as i32);
+        found
+    }
+}
+
+/// The partitions of a table by the remainder of the hash of a row: as many as there are remainders. Nothing stays locked.
+/// None when it is not partitioned by HASH (first column, second column), or a remainder has no partition.
+pub fn by_hash(parent: &Relation) -> Option<Vec<pg_sys::Oid>> {
+    if !is_hash_of_two(parent.oid()) {
+        return None;
+    }
+    // SAFETY: the relation is open while its partition descriptor is read; the array has the length that it says.
+    unsafe {
+        let descriptor = pg_sys::RelationGetPartitionDesc(parent.as_ptr(), true);
+        let bounds = (*descriptor).boundinfo;
+        if bounds.is_null() || (*bounds).strategy as u8 != b'h' {
+            return None;
+        }
+        let count = usize::try_from((*bounds).nindexes).ok()?;
+        (0..count)
+            .map(|remainder| {
+                let partition = usize::try_from(*(*bounds).indexes.add(remainder)).ok()?;
+                Some(*(*descriptor).oids.add(partition))
+            })
+            .collect()
+    }
+}
+
+fn is_hash_of_two(parent: pg_sys::Oid) -> bool {
+    // SAFETY: as in only_column.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::PARTRELID as i32;
+        let row = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(parent));
+        if row.is_null() {
+            return false;
+        }
+        let value = |number: i16| pg_sys::SysCacheGetAttr(cache, row, number, &mut false);
+        let mut found = value(STRATEGY).value() as u8 == b'h' && value(COUNT).value() as i16 == 2;
+        if found {
+            let columns = value(COLUMNS).cast_mut_ptr::<pg_sys::int2vector>();
+            let first = (&raw const (*columns).values).cast::<i16>();
+            found = (*first, *first.add(1)) == (1, 2);
+        }
+        pg_sys::ReleaseSysCache(row);
         found
     }
 }

@@ -133,6 +133,24 @@ impl Relation {
         unsafe { pg_sys::CheckCmdReplicaIdentity(self.pointer, pg_sys::CmdType::CMD_DELETE) }
     }
 
+    /// Raises the server's error where UPDATE would.
+    pub fn check_update_identity(&self) {
+        // SAFETY: open.
+        unsafe { pg_sys::CheckCmdReplicaIdentity(self.pointer, pg_sys::CmdType::CMD_UPDATE) }
+    }
+
+    /// Its indexes.
+    pub fn indexes(&self) -> Vec<pg_sys::Oid> {
+        // SAFETY: open; the list is a copy.
+        unsafe {
+            let list = pg_sys::RelationGetIndexList(self.pointer);
+            let found = pgrx::PgList::<pg_sys::Oid>::from_pg(list);
+            let oids = found.iter_oid().collect();
+            pg_sys::list_free(found.into_pg());
+            oids
+        }
+    }
+
     /// Pins a page, which must be there: a table never shrinks while somebody has a lock on it.
     pub fn pin(&self, block: u32) -> pg_sys::Buffer {
         // SAFETY: open; raises an error if there is no such page.

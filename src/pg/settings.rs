@@ -112,6 +112,28 @@ pub fn undone_after<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Err
     Ok(value)
 }
 
+/// Has the planner take an index wherever there is one for the query, and one that is in order rather than a sort.
+pub fn with_index_scans<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    undone_after(|| {
+        for name in [c"enable_seqscan", c"enable_bitmapscan", c"enable_sort"] {
+            // SAFETY: valid C strings; undone with the level.
+            unsafe {
+                pg_sys::set_config_option(
+                    name.as_ptr(),
+                    c"off".as_ptr(),
+                    pg_sys::GucContext::PGC_USERSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                    pg_sys::GucAction::GUC_ACTION_SAVE,
+                    true,
+                    0,
+                    false,
+                );
+            }
+        }
+        body()
+    })
+}
+
 fn set(name: &CStr, value: &CStr) {
     // SAFETY: valid C strings, copied by the server; a session-level source outranks files, roles and databases.
     unsafe {

@@ -117,6 +117,14 @@ pub const DATA_TABLES: &[DataTable] = &[
                 "attribute_keeps_identity",
                 include_str!("../../sql/setup/attributes_guard.sql"),
             ),
+            Guard::function(
+                "attribute_flags_changed",
+                include_str!("../../sql/setup/attribute_flags_changed.sql"),
+            ),
+            Guard::trigger(
+                "attribute_flags_changed",
+                include_str!("../../sql/setup/attributes_flags.sql"),
+            ),
         ],
         columns: &[
             ("attribute_id", "integer"),
@@ -163,6 +171,12 @@ pub const DATA_TABLES: &[DataTable] = &[
         columns: READING,
     },
     DataTable {
+        table: Table::Pending,
+        create: include_str!("../../sql/setup/projection_pending.sql"),
+        guards: &[],
+        columns: READING,
+    },
+    DataTable {
         table: Table::Facts,
         create: include_str!("../../sql/setup/entity_values_ts.sql"),
         guards: &[],
@@ -190,6 +204,43 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("deleted_at", "timestamp with time zone"),
             ("hot_attrs", "jsonb"),
             ("hot_times", "bytea"),
+        ],
+    },
+    DataTable {
+        table: Table::Search,
+        create: include_str!("../../sql/setup/entity_search.sql"),
+        guards: &[],
+        columns: &[
+            ("tenant_id", "bigint"),
+            ("entity_id", "bigint"),
+            ("value_num", "double precision"),
+            ("value_int", "bigint"),
+            ("attribute_id", "integer"),
+            ("value_text", "text"),
+        ],
+    },
+    DataTable {
+        table: Table::AttributeBuilds,
+        create: include_str!("../../sql/setup/attribute_builds.sql"),
+        guards: &[],
+        columns: &[
+            ("attribute_id", "integer"),
+            ("tenant_id", "bigint"),
+            ("hot_ready", "boolean"),
+            ("search_ready", "boolean"),
+            ("phase", "text"),
+        ],
+    },
+    DataTable {
+        table: Table::AttributeUse,
+        create: include_str!("../../sql/setup/attribute_use.sql"),
+        guards: &[],
+        columns: &[
+            ("tenant_id", "bigint"),
+            ("attribute_id", "integer"),
+            ("asked", "bigint"),
+            ("filtered", "bigint"),
+            ("written", "bigint"),
         ],
     },
     DataTable {

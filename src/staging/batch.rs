@@ -10,7 +10,7 @@ use crate::pg::index::{ENTRY, PLACE};
 use crate::pg::memory::out_of_memory;
 
 /// One row of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Row {
     pub ingested_at: i64,
     place: Place,

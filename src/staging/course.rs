@@ -1,7 +1,7 @@
 //! What flushes learn from one another: which tables could not be written a moment ago, and until when they are left alone.
 //! A worker keeps it from run to run; a call of stage_flush() has one of its own. Pure: the clock is an argument.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -54,6 +54,12 @@ pub struct Course {
     refused: bool,
     /// The partition that is being written. After an error it says which one it was.
     writing: Cell<Option<u32>>,
+    /// A table beside staging and facts that this flush could not write; the rest of the flush went on.
+    beside: RefCell<Option<(u32, Failure)>>,
+    /// What is wrong with the projection, and was left as it is.
+    complaint: RefCell<Option<String>>,
+    /// Whether this flush writes documents, once it has been asked.
+    projects: Cell<Option<bool>>,
     now: i64,
 }
 
@@ -64,6 +70,9 @@ impl Course {
         self.met = None;
         self.refused = false;
         self.writing.set(None);
+        self.beside.take();
+        self.complaint.take();
+        self.projects.set(None);
         self.careful |= self.obstacles.values().any(|obstacle| obstacle.until <= now);
     }
 
@@ -86,9 +95,42 @@ impl Course {
     }
 
     pub fn is_left_alone(&self, table: u32) -> bool {
-        self.obstacles
-            .get(&table)
-            .is_some_and(|obstacle| obstacle.until > self.now)
+        let stumbled_over = self
+            .beside
+            .borrow()
+            .as_ref()
+            .is_some_and(|(met, _)| *met == table);
+        stumbled_over
+            || self
+                .obstacles
+                .get(&table)
+                .is_some_and(|obstacle| obstacle.until > self.now)
+    }
+
+    /// A table beside staging and facts could not be written, and what was to go there waits elsewhere.
+    pub fn passes_by(&self, table: u32, failure: Failure) {
+        self.beside.replace(Some((table, failure)));
+    }
+
+    /// The table that was passed by, once; `meet` is to be told.
+    pub fn passed_by(&self) -> Option<(u32, Failure)> {
+        self.beside.take()
+    }
+
+    /// Decided once, so that all batches of a flush go the same way.
+    pub fn projects(&self, decide: impl FnOnce() -> bool) -> bool {
+        let decided = self.projects.get().unwrap_or_else(decide);
+        self.projects.set(Some(decided));
+        decided
+    }
+
+    /// Something is wrong that no waiting will mend. The first counts.
+    pub fn complain(&self, what: impl FnOnce() -> String) {
+        self.complaint.borrow_mut().get_or_insert_with(what);
+    }
+
+    pub fn complaint(&self) -> Option<String> {
+        self.complaint.borrow().clone()
     }
 
     /// A flush that was not careful failed, and was undone; whether it is worth trying again with care, at once.

@@ -5,6 +5,7 @@
 use crate::accounting::tally;
 use crate::error::Error;
 use crate::guc;
+use crate::hot::pending;
 use crate::installed::{DOORS, Installed, Table};
 use crate::partition::create::{Parent, ensure_ahead, ensure_at};
 use crate::pg::claim::Staging;
@@ -14,10 +15,11 @@ use crate::pg::{fault, process, settings, xact};
 use crate::sql::{read, value};
 
 use super::batch::{Batch, NO_LEAF, Row};
+use super::blame::{Blame, blame};
 use super::careful;
 use super::course::Course;
 use super::fallback;
-use super::judge::{Around, Window};
+use super::judge::{Accepted, Around, Window};
 use super::route::{Router, Waiting};
 use super::standstill;
 use super::store;
@@ -42,6 +44,8 @@ pub struct Flushed {
     pub unfinished: bool,
     /// Some of the rejected rows had nothing wrong that we know of.
     pub refused_by_facts: bool,
+    /// What is wrong with the projection, and keeps nobody waiting but those who read it.
+    pub complaint: Option<String>,
 }
 
 impl Flushed {
@@ -60,6 +64,7 @@ impl Flushed {
         self.more = later.more;
         self.unfinished |= later.unfinished;
         self.refused_by_facts |= later.refused_by_facts;
+        self.complaint = later.complaint.or(self.complaint.take());
     }
 }
 
@@ -70,6 +75,7 @@ pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Resul
     let mut total = Flushed::default();
     let started_at = process::now();
     let mut nothing_waits = true;
+    total.unfinished |= take_in(installed, max_rows, course)?;
     for door in DOORS {
         let left = max_rows - total.taken();
         if left <= 0 {
@@ -94,7 +100,11 @@ pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Resul
         flushed.more |= before.2;
         total.add(flushed);
     }
+    if let Some((table, failure)) = course.passed_by() {
+        careful::meet(course, table, &failure);
+    }
     course.end();
+    total.complaint = course.complaint();
     match course.obstacle() {
         Some(obstacle) => total.waiting_reason = Some(obstacle.reason()),
         None if nothing_waits => standstill::nothing_waits(started_at),
@@ -102,6 +112,22 @@ pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Resul
     }
     fault::point("before_commit");
     Ok(total)
+}
+
+/// Values that could not be written into the projection before. With care, an error leaves them where they are.
+fn take_in(installed: &Installed, max_rows: i64, course: &Course) -> Result<bool, Error> {
+    let run = || pending::take_in(installed, course, max_rows);
+    if !course.is_careful() {
+        return run();
+    }
+    match xact::subtransaction(run) {
+        Ok(left) => Ok(left),
+        Err(failure) if blame(&failure.sqlstate) == Blame::Caller => Err(failure.into()),
+        Err(failure) => {
+            course.passes_by(installed.require_table(Table::Pending)?.to_u32(), failure);
+            Ok(true)
+        }
+    }
 }
 
 /// The cheap answer that an idle flusher needs: reads, takes no transaction id, writes nothing.
@@ -260,6 +286,14 @@ pub fn around() -> Around {
         past: micros(guc::accept_observed_past_seconds()),
         future: micros(guc::accept_observed_future_seconds()),
     }
+}
+
+/// All times that are accepted now.
+pub fn accepted_times(installed: &Installed) -> Result<Accepted, Error> {
+    Ok(Accepted {
+        ingested_at: accepted(installed)?,
+        observed_at: around(),
+    })
 }
 
 /// The times of ingested_at that are accepted now.

@@ -6,7 +6,7 @@ pub mod blame;
 mod careful;
 pub mod compose;
 pub mod course;
-mod dictionary;
+pub mod dictionary;
 mod fallback;
 pub mod flush;
 mod functions;

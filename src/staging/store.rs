@@ -1,10 +1,13 @@
 //! Rows that were taken, to where they belong: each partition gets its own in the order of time, rejected the rest.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
+
 use pgrx::pg_sys;
 
 use super::batch::{Batch, Row};
 use super::careful;
-use super::dictionary::{Attributes, with_attributes};
+use super::dictionary::{self, Attributes};
 use super::flush::{Flushed, Move, around};
 use super::judge::{self, Accepted, Fault, text_fault};
 use super::reading::{Reading, Tuple};
@@ -12,6 +15,8 @@ use super::rejected::{self, Refused, Why};
 use crate::accounting::tally;
 use crate::error::Error;
 use crate::guc;
+use crate::heat::{self, Sampler, Use};
+use crate::hot::project;
 use crate::installed::Table;
 use crate::partition::seal;
 use crate::pg::fault;
@@ -20,6 +25,7 @@ use crate::pg::leaf::{Leaf, parent_is_plain};
 use crate::pg::memory::Scratch;
 use crate::pg::slots::Slots;
 use crate::pg::text_value;
+use crate::shmem;
 use crate::sql::write_taken;
 
 pub const COLUMNS: &str =
@@ -36,6 +42,7 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
     fault::point("before_judge");
     let (mut good, mut refused) = judge(work, batch)?;
     fault::point("judged");
+    count(batch, &good);
     let order = |row: &Row| (row.leaf, row.ingested_at);
     if !good.is_sorted_by_key(order) {
         good.sort_by_key(order);
@@ -44,15 +51,45 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
         let by_judge = refused.len();
         let written = careful::write_facts(work, facts, batch, &good, &mut refused)?;
         flushed.refused_by_facts = refused.len() > by_judge;
+        if flushed.refused_by_facts {
+            let not_stored: HashSet<Row> = refused[by_judge..].iter().map(|(row, _)| *row).collect();
+            good.retain(|row| !not_stored.contains(row));
+        }
         written
     } else {
         write_facts(work, facts, batch, &good)?
     };
     fault::point("before_rejected");
     flushed.rejected = rejected::write(work, batch, &refused)?;
+    project::project_stored(work, batch, &good)?;
     // Their memory is for the next batch.
     batch.rows = good;
     Ok(flushed)
+}
+
+thread_local! {
+    static SAMPLER: RefCell<Sampler> = RefCell::default();
+}
+
+/// Counts which attributes are written, where there is a place to count.
+fn count(batch: &Batch, rows: &[Row]) {
+    if !shmem::is_available() {
+        return;
+    }
+    let counted = SAMPLER.with_borrow_mut(|sampler| {
+        for place in sampler.places(rows.len()) {
+            let reading = Tuple::new(batch.tuple(&rows[place])).map(|tuple| tuple.reading());
+            if let Some((tenant, attribute)) =
+                reading.and_then(|found| found.tenant_id.zip(found.attribute_id))
+            {
+                sampler.add(tenant, attribute);
+            }
+        }
+        sampler.take()
+    });
+    for ((tenant, attribute), times) in counted {
+        heat::count_many(tenant, attribute, Use::Written, times);
+    }
 }
 
 /// The rows that may be stored, and the others with their faults. No row is left in the batch.
@@ -64,27 +101,38 @@ fn judge(work: &Move, batch: &mut Batch) -> Result<(Vec<Row>, Vec<Refused>), Err
     let longest = guc::max_value_size();
     let mut good = std::mem::take(&mut batch.rows);
     let ids = batch.attributes.iter();
-    with_attributes(work.installed, work.wrote_before, ids, |attributes| {
-        let mut refused = Vec::new();
-        let mut unreadable = false;
-        good.retain(|row| {
-            let tuple = batch.tuple(row);
-            let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
-                unreadable = true;
-                return false;
-            };
-            let found = judge::fault(&reading, &accepted, |id| attributes.get(id))
-                .or_else(|| fault_of_text(tuple, &reading, attributes, longest));
-            if let Some(found) = found {
-                refused.push((*row, Why::Fault(found)));
-            }
-            found.is_none()
-        });
-        if unreadable {
-            return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
+    let attributes = dictionary::attributes(work.installed, work.wrote_before, ids)?;
+    let mut refused = Vec::new();
+    let mut unreadable = false;
+    good.retain(|row| {
+        let tuple = batch.tuple(row);
+        let Some(reading) = Tuple::new(tuple).map(|tuple| tuple.reading()) else {
+            unreadable = true;
+            return false;
+        };
+        let found = fault(tuple, &reading, &accepted, &attributes, longest);
+        if let Some(found) = found {
+            refused.push((*row, Why::Fault(found)));
         }
-        Ok((good, refused))
-    })?
+        found.is_none()
+    });
+    if unreadable {
+        return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
+    }
+    Ok((good, refused))
+}
+
+/// The first fault of a row. Its `reading` is that of the tuple.
+#[inline]
+pub fn fault(
+    tuple: &[u8],
+    reading: &Reading,
+    accepted: &Accepted,
+    attributes: &Attributes,
+    longest: usize,
+) -> Option<Fault> {
+    judge::fault(reading, accepted, |id| attributes.get(id))
+        .or_else(|| fault_of_text(tuple, reading, attributes, longest))
 }
 
 #[inline]

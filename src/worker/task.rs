@@ -9,9 +9,11 @@ use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
 use crate::fact_index;
 use crate::guc;
+use crate::heat::keeper as heat_keeper;
 use crate::installed::Installed;
 use crate::pg::process;
 use crate::pg::xact::Failure;
+use crate::promotion;
 use crate::replication::heartbeat;
 use crate::staging::course::Course;
 use crate::staging::flush::flush;
@@ -160,6 +162,20 @@ const KEEPER: &[Task] = &[
             run: maintenance::look_at_indexes,
         },
     },
+    Task {
+        name: "watch_builds",
+        work: Work::Periodic {
+            every: || Duration::from_secs(1),
+            run: promotion::watch_builds,
+        },
+    },
+    Task {
+        name: "keep_heat",
+        work: Work::Periodic {
+            every: || Duration::from_secs(60),
+            run: heat_keeper::keep_heat,
+        },
+    },
 ];
 
 const JANITOR: &[Task] = &[
@@ -207,6 +223,10 @@ const JANITOR: &[Task] = &[
         name: "archive_partition",
         work: Work::InSteps(upkeep::archive_step),
     },
+    Task {
+        name: "build_attributes",
+        work: Work::OnDemand(promotion::build_statement),
+    },
 ];
 
 /// Places among the tasks of the janitor.
@@ -225,6 +245,10 @@ pub const ARCHIVE: u8 = 8;
 pub fn patience(task: u8) -> Option<(Duration, Duration)> {
     (task == BUILD_INDEX).then_some((Duration::from_secs(600), Duration::from_secs(24 * 3600)))
 }
+        },
+    },
+    Task {
+pub const BUILD: u8 = 3;
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -261,7 +285,8 @@ fn flush_once(context: &Context) -> Result<Report, Error> {
             idle: !flushed.unfinished && hindrance.is_none(),
             waiting: flushed
                 .waiting_reason
-                .map(|reason| format!("{} rows wait: {reason}", flushed.waiting)),
+                .map(|reason| format!("{} rows wait: {reason}", flushed.waiting))
+                .or(flushed.complaint),
             hindrance,
         })
     })
@@ -293,5 +318,9 @@ mod tests {
         assert_eq!(JANITOR[usize::from(EXPIRE)].name, "expire_readings");
         assert_eq!(JANITOR[usize::from(REWRITE)].name, "rewrite_partition");
         assert_eq!(JANITOR[usize::from(ARCHIVE)].name, "archive_partition");
+        },
+    },
+    Task {
+        assert_eq!(JANITOR[usize::from(BUILD)].name, "build_attributes");
     }
 }

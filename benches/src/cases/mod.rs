@@ -4,6 +4,7 @@ mod backlog;
 mod burden;
 mod copy_into_staging;
 mod expiry;
+mod find;
 mod flush;
 mod held_staging;
 mod idle_flusher;
@@ -43,6 +44,12 @@ const ALL: &[&dyn Case] = &[
     &index_under_writers::IndexUnderWriters,
     &rejects::STORM,
     &rejects::FEW,
+    &find::EQUALITY,
+    &find::RANGE,
+    &find::AND,
+    &find::LATEST,
+    &find::LATEST_LONG,
+    &find::Readings,
     &replication::FRESHNESS,
     &replication::CAN_SERVE,
     &replication::Heartbeat,

@@ -1,0 +1,153 @@
+//! Entities and their latest values from the projection, with the rights of the caller.
+
+use super::filter::Value;
+use super::question::{Condition, Question};
+use crate::error::Error;
+use crate::hot::moment;
+use crate::hot::stamp::Stamp;
+use crate::hot::times::{self, Times};
+use crate::hot::value::HotValue;
+use crate::installed::{Installed, Table};
+use crate::pg::jsonb::{Container, Jsonb, Value as Stored};
+use crate::pg::stream::Row;
+use crate::sql::{self, argument};
+use crate::staging::judge::ValueType;
+
+/// When the newest of the values that were asked for was observed, if all of them satisfy the conditions.
+fn satisfied<'a>(
+    conditions: impl Iterator<Item = &'a Condition>,
+    since: i64,
+    attrs: Container,
+    times: &Times,
+) -> Option<i64> {
+    let mut newest = i64::MIN;
+    for condition in conditions {
+        let attribute = &condition.attribute;
+        let place = times.binary_search_by_key(&attribute.id, |(id, _)| *id).ok()?;
+        let Stamp { event, .. } = times[place].1;
+        if event < since {
+            return None;
+        }
+        let stored = attrs.get(&attribute.name)?;
+        let accepted = condition.test.asks_for_existence_alone()
+            || stored_value(attribute.value_type, stored)
+                .and_then(comparable)
+                .is_some_and(|value| condition.test.accepts(&value));
+        if !accepted {
+            return None;
+        }
+        newest = newest.max(event);
+    }
+    Some(newest)
+}
+
+/// A value of a document; None for JSON, and for what is none of its type.
+pub fn stored_value(value_type: ValueType, stored: Stored) -> Option<HotValue<'static>> {
+    match (value_type, stored) {
+        (ValueType::Number, Stored::Number(number)) => number.text().parse().ok().map(HotValue::Number),
+        (ValueType::Number, Stored::Text("NaN")) => Some(HotValue::Number(f64::NAN)),
+        (ValueType::Number, Stored::Text("Infinity")) => Some(HotValue::Number(f64::INFINITY)),
+        (ValueType::Number, Stored::Text("-Infinity")) => Some(HotValue::Number(f64::NEG_INFINITY)),
+        (ValueType::Integer, Stored::Number(number)) => number.text().parse().ok().map(HotValue::Integer),
+        (ValueType::Boolean, Stored::Boolean(value)) => Some(HotValue::Boolean(value)),
+        (ValueType::Timestamp, Stored::Text(text)) => moment::parse(text).map(HotValue::Timestamp),
+        (ValueType::Text, Stored::Text(text)) => Some(HotValue::Text(text.to_owned().into())),
+        _ => None,
+    }
+}
+
+fn comparable(value: HotValue) -> Option<Value> {
+    match value {
+        HotValue::Number(value) => Some(Value::Number(value)),
+        HotValue::Integer(value) | HotValue::Timestamp(value) => Some(Value::Whole(value)),
+        HotValue::Boolean(value) => Some(Value::Whole(i64::from(value))),
+        HotValue::Text(text) => Some(Value::Text(text.into_owned())),
+        HotValue::Json(_) => None,
+    }
+}
+
+/// An entity of the projection that satisfies what the projection can tell.
+pub struct Found<'a> {
+    pub entity_id: i64,
+    pub attrs: Jsonb<'a>,
+    /// When the newest of its values that were asked for was observed; the least time if the projection was asked for none.
+    pub newest: i64,
+}
+
+/// Goes through the entities of a tenant behind `after`, in order, until `each` has enough, or `most` were looked at. Returns the last
+/// one that was looked at, None when there are no more.
+pub fn walk(
+    installed: &Installed,
+    question: &Question,
+    after: Option<i64>,
+    most: i64,
+    mut each: impl FnMut(Found) -> Result<bool, Error>,
+) -> Result<Option<i64>, Error> {
+    let behind = after.map_or("", |_| "AND entity_id > $3");
+    let text = format!(
+        "SELECT entity_id, hot_attrs, hot_times FROM {}
+         WHERE tenant_id = $1 AND deleted_at IS NULL {behind} ORDER BY entity_id LIMIT $2",
+        installed.qualified(Table::Projection)
+    );
+    let (mut last, mut seen) = (None, 0);
+    let mut enough = false;
+    let arguments = vec![argument(question.tenant_id), argument(most), argument(after)];
+    sql::each(&text, arguments, |row| {
+        seen += 1;
+        last = row.long(0);
+        if let Some(found) = check(question, row)? {
+            enough = !each(found)?;
+        }
+        Ok(!enough)
+    })?;
+    Ok(last.filter(|_| enough || seen >= most))
+}
+
+/// Looks at these entities, in their order. Those that have no row here have no hot value, which matters only if one is asked for.
+pub fn look_up(
+    installed: &Installed,
+    question: &Question,
+    entities: &[i64],
+    mut each: impl FnMut(i64, Option<Found>) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let text = format!(
+        "SELECT i.id, p.hot_attrs, p.hot_times, p.entity_id IS NOT NULL, p.deleted_at IS NOT NULL
+         FROM unnest($2::bigint[]) WITH ORDINALITY i (id, place)
+         LEFT JOIN {} p ON p.tenant_id = $1 AND p.entity_id = i.id
+         ORDER BY i.place",
+        installed.qualified(Table::Projection)
+    );
+    let arguments = vec![argument(question.tenant_id), argument(entities.to_vec())];
+    sql::each(&text, arguments, |row| {
+        let (Some(entity), is_there, is_deleted) = (row.long(0), row.boolean(3), row.boolean(4)) else {
+            return Ok(true);
+        };
+        match (is_there, is_deleted) {
+            (true, true) => Ok(true),
+            (true, false) => match check(question, row)? {
+                Some(found) => each(entity, Some(found)),
+                None => Ok(true),
+            },
+            (false, _) if question.hot().next().is_none() => each(entity, None),
+            (false, _) => Ok(true),
+        }
+    })
+}
+
+/// The first three columns of the row are the entity, its document and its times.
+fn check<'a>(question: &Question, row: &'a Row) -> Result<Option<Found<'a>>, Error> {
+    let (Some(entity_id), Some(attrs)) = (row.long(0), row.document(1)) else {
+        return Ok(None);
+    };
+    let times = match row.bytes(2) {
+        Some(packed) if question.hot().next().is_some() => times::unpack(packed)
+            .map_err(|fault| Error::UnreadableRow(format!("entity_jsonb ({})", fault.0)))?,
+        _ => Times::new(),
+    };
+    let newest = satisfied(question.hot(), question.since, attrs.root(), &times);
+    Ok(newest.map(|newest| Found {
+        entity_id,
+        attrs,
+        newest,
+    }))
+}

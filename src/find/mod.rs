@@ -1,0 +1,17 @@
+//! Questions about readings: those of one attribute over a time, and which entities have certain values.
+
+pub mod attribute;
+mod cold;
+mod explain;
+pub mod fault;
+mod filter;
+mod functions;
+mod hot;
+mod question;
+mod readings;
+mod search;
+mod slices;
+mod steps;
+
+pub use fault::Fault;
+pub use hot::stored_value;

@@ -1,0 +1,150 @@
+//! `readings()`: one attribute of one entity over a time. It works with the rights of the caller, on the parent of all partitions, so
+//! that his policies count.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+use super::attribute::resolve;
+use super::fault::Fault;
+use super::slices::{Part, Slice, pieces, whole};
+use crate::error::Error;
+use crate::heat::{self, Use};
+use crate::installed::{Installed, Table};
+use crate::pg::answer::Answer;
+use crate::pg::partitions;
+use crate::registry::{required, tenant_at_least};
+use crate::sql::{self, argument, time};
+use crate::staging::flush::around;
+use crate::staging::judge::ValueType;
+
+#[allow(clippy::too_many_arguments)]
+#[pg_extern]
+fn readings(
+    tenant_id: Option<i64>,
+    entity_id: Option<i64>,
+    attribute: Option<&str>,
+    since: Option<TimestampWithTimeZone>,
+    until: Option<TimestampWithTimeZone>,
+    newest_first: Option<bool>,
+    max_rows: Option<i64>,
+    info: pg_sys::FunctionCallInfo,
+) -> Result<(), ErrorReport> {
+    let since = i64::from(required(since, "since")?);
+    let asked = Asked {
+        tenant_id: tenant_at_least(tenant_id, 1, "1 and above")?,
+        entity_id: required(entity_id, "entity_id")?,
+        since,
+        until: until.map_or(i64::MAX, i64::from),
+        newest_first: required(newest_first, "newest_first")?,
+        max_rows,
+    };
+    let attribute = required(attribute, "attribute")?;
+    // SAFETY: the server called with this, and the function is declared to return a set.
+    let mut answer = unsafe { Answer::begin(info) };
+    Ok(asked.answer(attribute, &mut answer)?)
+}
+
+struct Asked {
+    tenant_id: i64,
+    entity_id: i64,
+    since: i64,
+    until: i64,
+    newest_first: bool,
+    max_rows: Option<i64>,
+}
+
+impl Asked {
+    fn answer(&self, name: &str, answer: &mut Answer) -> Result<(), Error> {
+        if self.since > self.until {
+            return Err(Fault::Backwards {
+                argument: "since",
+                other: "until",
+            }
+            .into());
+        }
+        if let Some(value) = self.max_rows.filter(|rows| *rows < 1) {
+            return Err(Error::OutOfRange {
+                argument: "max_rows",
+                value,
+                allowed: "1 and above, or NULL for all",
+            });
+        }
+        let installed = Installed::require()?;
+        let attribute = resolve(&installed, self.tenant_id, &[name])?.swap_remove(0);
+        heat::count(self.tenant_id, attribute.id, Use::Asked);
+        let parts = parts(&installed)?;
+        let slices: Vec<Slice> = match self.max_rows {
+            None => whole(&parts, self.since, self.until).into_iter().collect(),
+            Some(_) => pieces(&parts, self.since, self.until, self.newest_first),
+        };
+        let text = self.query(&installed, attribute.value_type);
+        let mut left = self.max_rows.unwrap_or(i64::MAX);
+        for slice in slices {
+            let arguments = vec![
+                argument(self.tenant_id),
+                argument(attribute.id),
+                argument(self.entity_id),
+                time(slice.came_in.0),
+                time(slice.came_in.1),
+                time(slice.measured.0),
+                time(slice.measured.1),
+                argument(self.max_rows.map(|_| left)),
+            ];
+            sql::each(&text, arguments, |row| {
+                answer.add(row);
+                left -= 1;
+                Ok(true)
+            })?;
+            if left <= 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn query(&self, installed: &Installed, value_type: ValueType) -> String {
+        let facts = installed.qualified(Table::Facts);
+        let value = json_of(value_type);
+        let direction = if self.newest_first { "DESC" } else { "ASC" };
+        format!(
+            "SELECT coalesce(observed_at, ingested_at), ingested_at, {value}, value_num, value_int, value_text
+             FROM {facts}
+             WHERE tenant_id = $1 AND attribute_id = $2 AND entity_id = $3 AND ingested_at >= $4 AND ingested_at < $5
+               AND coalesce(observed_at, ingested_at) >= $6 AND coalesce(observed_at, ingested_at) < $7
+             ORDER BY 1 {direction}, 2 {direction} LIMIT $8"
+        )
+    }
+}
+
+/// The value of a fact as JSON.
+pub fn json_of(value_type: ValueType) -> &'static str {
+    match value_type {
+        ValueType::Number => "to_jsonb(value_num)",
+        ValueType::Integer => "to_jsonb(value_int)",
+        ValueType::Boolean => "to_jsonb(value_int <> 0)",
+        // Beyond the years of four digits a number says it.
+        ValueType::Timestamp => {
+            "CASE WHEN value_int BETWEEN -62135596800000000 AND 253402300799999999
+                  THEN to_jsonb(rtrim(rtrim(to_char((timestamptz '1970-01-01 00:00:00+00' + value_int * interval '1 microsecond')
+                                                    AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'), '0'), '.') || 'Z')
+                  ELSE to_jsonb(value_int) END"
+        }
+        ValueType::Text => "to_jsonb(value_text)",
+        ValueType::Json => "value_text::jsonb",
+    }
+}
+
+/// The partitions of facts, with the times at which what is in them was measured.
+fn parts(installed: &Installed) -> Result<Vec<Part>, Error> {
+    let facts = installed.require_table(Table::Facts)?;
+    let around = around();
+    let part = |partition: partitions::Partition| Part {
+        from: partition.from,
+        until: partition.until,
+        low: partition.from.saturating_sub(around.past),
+        high: partition.until.saturating_add(around.future),
+    };
+    Ok(partitions::to_read(facts).into_iter().map(part).collect())
+}

@@ -1,0 +1,188 @@
+//! A search from end to end. Whatever gives the candidates, they come in the order of entities and each is looked at until all
+//! conditions are known to hold, so the answer does not depend on where values are kept.
+
+use super::cold::{self, Budget};
+use super::question::{Kept, Question};
+use super::{explain, hot, search};
+use crate::error::Error;
+use crate::installed::Installed;
+use crate::pg::jsonb::Jsonb;
+
+/// Entities of the projection that are looked at before the longest lists of the index are collected: if values that satisfy are
+/// dense, that is faster.
+const GLANCE: i64 = 50_000;
+
+/// Candidates that are looked at together; more each time, since fewer of them satisfy than was hoped for.
+const FIRST_CHUNK: usize = 256;
+const LARGEST_CHUNK: usize = 16_384;
+
+/// Receives what was found; false: enough.
+pub type Receive<'a> = dyn FnMut(i64, Option<&Jsonb>, i64) -> Result<bool, Error> + 'a;
+
+/// Where candidates come from.
+enum Source {
+    /// These, in order.
+    Listed { entities: Vec<i64>, next: usize },
+    /// The projection as a whole.
+    Projection,
+    /// The readings of the first cold attribute.
+    Facts,
+}
+
+/// Goes through what satisfies the question, behind `after`, in order, until `receive` has enough.
+pub fn run(
+    installed: &Installed,
+    question: &Question,
+    after: Option<i64>,
+    receive: &mut Receive,
+) -> Result<(), Error> {
+    if question.is_impossible() {
+        return Ok(());
+    }
+    let mut steps = Steps {
+        installed,
+        question,
+        budget: Budget::new(),
+        after,
+        receive,
+        enough: false,
+    };
+    steps.run()
+}
+
+struct Steps<'a, 'r> {
+    installed: &'a Installed,
+    question: &'a Question,
+    budget: Budget,
+    after: Option<i64>,
+    receive: &'a mut Receive<'r>,
+    enough: bool,
+}
+
+impl Steps<'_, '_> {
+    fn run(&mut self) -> Result<(), Error> {
+        let has = |kept| self.question.of(kept).next().is_some();
+        let (searchable, hot, cold) = (has(Kept::Searchable), has(Kept::Hot), has(Kept::Cold));
+        if searchable {
+            if let Some(entities) = self.listed(true)? {
+                return self.go_through(Source::Listed { entities, next: 0 });
+            }
+            if !cold {
+                // Goes on where it stopped.
+                if !self.walk_projection(GLANCE)? {
+                    return Ok(());
+                }
+            }
+            if let Some(entities) = self.listed(false)? {
+                return self.go_through(Source::Listed { entities, next: 0 });
+            }
+        }
+        if (searchable || hot) && !cold {
+            while self.walk_projection(i64::MAX)? {}
+            return Ok(());
+        }
+        if searchable || hot {
+            return self.go_through(Source::Projection);
+        }
+        if let Some(first) = self.question.of(Kept::Cold).next() {
+            cold::check_cost(
+                first,
+                explain::expected(self.installed, self.question, first)?.rows,
+            )?;
+        }
+        self.go_through(Source::Facts)
+    }
+
+    fn listed(&self, quickly: bool) -> Result<Option<Vec<i64>>, Error> {
+        search::candidates(self.installed, self.question, self.after, quickly)
+    }
+
+    /// Without cold attributes the projection says it all; whether there is more behind the `most` that were looked at.
+    fn walk_projection(&mut self, most: i64) -> Result<bool, Error> {
+        let (receive, mut enough) = (&mut *self.receive, false);
+        let last = hot::walk(self.installed, self.question, self.after, most, |found| {
+            enough = !receive(found.entity_id, Some(&found.attrs), found.newest)?;
+            Ok(!enough)
+        })?;
+        self.after = last.or(self.after);
+        Ok(last.is_some() && !enough)
+    }
+
+    fn go_through(&mut self, mut source: Source) -> Result<(), Error> {
+        let mut size = FIRST_CHUNK;
+        while !self.enough {
+            let (mut chunk, more) = self.next(&mut source, size)?;
+            let mut conditions = self.question.of(Kept::Cold);
+            if matches!(source, Source::Facts) {
+                conditions.next();
+            }
+            for condition in conditions {
+                chunk = cold::keep(self.installed, self.question, condition, chunk, &mut self.budget)?;
+            }
+            self.hand_over(&chunk)?;
+            if !more {
+                break;
+            }
+            size = (size * 4).min(LARGEST_CHUNK);
+        }
+        Ok(())
+    }
+
+    /// Candidates with the newest time of what is known of them, and whether there may be more behind them.
+    fn next(&mut self, source: &mut Source, size: usize) -> Result<(Vec<(i64, i64)>, bool), Error> {
+        match source {
+            Source::Listed { entities, next } => {
+                let chunk = entities.iter().skip(*next).take(size);
+                let chunk: Vec<(i64, i64)> = chunk.map(|entity| (*entity, i64::MIN)).collect();
+                *next += chunk.len();
+                Ok((chunk, *next < entities.len()))
+            }
+            Source::Projection => {
+                let mut chunk = Vec::new();
+                let last = hot::walk(self.installed, self.question, self.after, i64::MAX, |found| {
+                    chunk.push((found.entity_id, i64::MIN));
+                    Ok(chunk.len() < size)
+                })?;
+                self.after = last;
+                Ok((chunk, last.is_some()))
+            }
+            Source::Facts => {
+                let Some(first) = self.question.of(Kept::Cold).next() else {
+                    return Ok((Vec::new(), false));
+                };
+                let after = self.after;
+                let chunk = cold::walk(
+                    self.installed,
+                    self.question,
+                    first,
+                    after,
+                    size,
+                    &mut self.budget,
+                )?;
+                self.after = chunk.last().map(|(entity, _)| *entity);
+                let more = chunk.len() >= size;
+                Ok((chunk, more))
+            }
+        }
+    }
+
+    /// The last look, at the projection: who satisfies its conditions and is not deleted is handed over.
+    fn hand_over(&mut self, chunk: &[(i64, i64)]) -> Result<(), Error> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let entities: Vec<i64> = chunk.iter().map(|(entity, _)| *entity).collect();
+        let (receive, mut enough) = (&mut *self.receive, false);
+        hot::look_up(self.installed, self.question, &entities, |entity, found| {
+            let place = chunk.binary_search_by_key(&entity, |(entity, _)| *entity);
+            let newest = place.map_or(i64::MIN, |place| chunk[place].1);
+            enough = match found {
+                Some(found) => !receive(entity, Some(&found.attrs), newest.max(found.newest))?,
+                None => !receive(entity, None, newest)?,
+            };
+            Ok(!enough)
+        })?;
+        self.enough = enough;
+        Ok(())
+    }
+}

@@ -1,0 +1,326 @@
+//! Numbers as the server stores them inside jsonb: its type numeric, four decimal digits in two bytes. Pure.
+
+use std::cmp::Ordering;
+
+/// Powers of this are the places of a numeric.
+const BASE_DIGITS: i32 = 4;
+
+const SIGN_MASK: u16 = 0xc000;
+const NEGATIVE: u16 = 0x4000;
+const SHORT: u16 = 0x8000;
+const SPECIAL: u16 = 0xc000;
+const SHORT_NEGATIVE: u16 = 0x2000;
+const SHORT_SCALE_SHIFT: u16 = 7;
+const SHORT_WEIGHT_NEGATIVE: u16 = 0x0040;
+const SHORT_WEIGHT_MASK: u16 = 0x003f;
+const SHORT_SCALES: i32 = 63;
+const SHORT_WEIGHTS: std::ops::RangeInclusive<i32> = -64..=63;
+const SCALE_MASK: u16 = 0x3fff;
+
+/// The length that the server keeps in front.
+const LENGTH: usize = 4;
+
+/// A number in decimal: so many digits (each 0 to 9, no zero first or last), the power of ten of the first, and how many
+/// are shown behind the point.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    digits: Vec<u8>,
+    exponent: i32,
+    scale: i32,
+}
+
+/// The shortest decimal number from which the same double comes back. Finite ones only.
+pub fn push_double(value: f64, bytes: &mut Vec<u8>) {
+    // Like 1.234e-5 or 7e0.
+    let text = format!("{value:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let negative = mantissa.starts_with('-');
+    let digits: Vec<u8> = mantissa
+        .bytes()
+        .filter(u8::is_ascii_digit)
+        .map(|digit| digit - b'0')
+        .collect();
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let scale = (digits.len() as i32 - 1 - exponent).max(0);
+    let decimal = Decimal {
+        negative,
+        digits,
+        exponent,
+        scale,
+    };
+    push(&decimal, bytes);
+}
+
+pub fn push_whole(value: i64, bytes: &mut Vec<u8>) {
+    let digits: Vec<u8> = value
+        .unsigned_abs()
+        .to_string()
+        .bytes()
+        .map(|digit| digit - b'0')
+        .collect();
+    let exponent = digits.len() as i32 - 1;
+    let decimal = Decimal {
+        negative: value < 0,
+        digits,
+        exponent,
+        scale: 0,
+    };
+    push(&decimal, bytes);
+}
+
+fn push(decimal: &Decimal, bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; LENGTH]);
+    let mut weight = decimal.exponent.div_euclid(BASE_DIGITS);
+    // Digits of the first place that the number does not have.
+    let lead = (BASE_DIGITS - 1 - decimal.exponent.rem_euclid(BASE_DIGITS)) as usize;
+    let mut places: Vec<u16> = Vec::with_capacity(decimal.digits.len() / 4 + 2);
+    let mut place = 0;
+    let mut filled = lead;
+    for digit in &decimal.digits {
+        place = place * 10 + u16::from(*digit);
+        filled += 1;
+        if filled == BASE_DIGITS as usize {
+            places.push(place);
+            (place, filled) = (0, 0);
+        }
+    }
+    if filled > 0 {
+        places.push(place * 10u16.pow((BASE_DIGITS as usize - filled) as u32));
+    }
+    while places.last() == Some(&0) {
+        places.pop();
+    }
+    let negative = decimal.negative && !places.is_empty();
+    if places.is_empty() {
+        weight = 0;
+    }
+    if decimal.scale <= SHORT_SCALES && SHORT_WEIGHTS.contains(&weight) {
+        let mut header = SHORT | (decimal.scale as u16) << SHORT_SCALE_SHIFT;
+        if negative {
+            header |= SHORT_NEGATIVE;
+        }
+        if weight < 0 {
+            header |= SHORT_WEIGHT_NEGATIVE;
+        }
+        header |= weight as u16 & SHORT_WEIGHT_MASK;
+        bytes.extend_from_slice(&header.to_ne_bytes());
+    } else {
+        let sign = if negative { NEGATIVE } else { 0 };
+        let header = sign | decimal.scale as u16 & SCALE_MASK;
+        bytes.extend_from_slice(&header.to_ne_bytes());
+        bytes.extend_from_slice(&(weight as i16).to_ne_bytes());
+    }
+    for place in places {
+        bytes.extend_from_slice(&place.to_ne_bytes());
+    }
+    let length = (bytes.len() - start) as u32;
+    let length = if cfg!(target_endian = "little") {
+        length << 2
+    } else {
+        length
+    };
+    bytes[start..start + LENGTH].copy_from_slice(&length.to_ne_bytes());
+}
+
+/// A stored number taken apart.
+struct Parts<'a> {
+    negative: bool,
+    weight: i32,
+    places: &'a [u8],
+}
+
+fn parts(stored: &[u8]) -> Option<Parts<'_>> {
+    let half = |at: usize| Some(u16::from_ne_bytes(stored.get(at..at + 2)?.try_into().ok()?));
+    let header = half(LENGTH)?;
+    match header & SIGN_MASK {
+        // NaN and infinity, which jsonb has not.
+        SPECIAL => None,
+        SHORT => {
+            let low = header & SHORT_WEIGHT_MASK;
+            let weight = if header & SHORT_WEIGHT_NEGATIVE != 0 {
+                (low | !SHORT_WEIGHT_MASK) as i16
+            } else {
+                low as i16
+            };
+            Some(Parts {
+                negative: header & SHORT_NEGATIVE != 0,
+                weight: i32::from(weight),
+                places: stored.get(LENGTH + 2..)?,
+            })
+        }
+        sign => Some(Parts {
+            negative: sign == NEGATIVE,
+            weight: i32::from(half(LENGTH + 2)? as i16),
+            places: stored.get(LENGTH + 4..)?,
+        }),
+    }
+}
+
+impl Parts<'_> {
+    fn place(&self, weight: i32) -> u16 {
+        let index = usize::try_from(self.weight - weight).unwrap_or(usize::MAX / 4);
+        let bytes = self.places.get(index * 2..index * 2 + 2);
+        bytes.map_or(0, |bytes| u16::from_ne_bytes([bytes[0], bytes[1]]))
+    }
+}
+
+/// Which of two is greater, whatever the digits that are shown.
+pub fn compare(left: &[u8], right: &[u8]) -> Ordering {
+    let (Some(left), Some(right)) = (parts(left), parts(right)) else {
+        return left.cmp(right);
+    };
+    let sign = |parts: &Parts| match (parts.places.is_empty(), parts.negative) {
+        (true, _) => 0,
+        (false, true) => -1,
+        (false, false) => 1,
+    };
+    let by_sign = sign(&left).cmp(&sign(&right));
+    if by_sign != Ordering::Equal || sign(&left) == 0 {
+        return by_sign;
+    }
+    let highest = left.weight.max(right.weight);
+    let end = |parts: &Parts| parts.weight - (parts.places.len() / 2) as i32;
+    let lowest = end(&left).min(end(&right));
+    let by_size = left.weight.cmp(&right.weight).then_with(|| {
+        (lowest..=highest)
+            .rev()
+            .map(|weight| left.place(weight).cmp(&right.place(weight)))
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
+    });
+    if left.negative { by_size.reverse() } else { by_size }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn double(value: f64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        push_double(value, &mut bytes);
+        bytes
+    }
+
+    fn whole(value: i64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        push_whole(value, &mut bytes);
+        bytes
+    }
+
+    /// All digits, without an exponent, as the server writes it; None for what is no number.
+    fn text(stored: &[u8]) -> Option<String> {
+        let parts = parts(stored)?;
+        let header = u16::from_ne_bytes([stored[LENGTH], stored[LENGTH + 1]]);
+        let scale = i32::from(match header & SIGN_MASK {
+            SHORT => (header & 0x1f80) >> SHORT_SCALE_SHIFT,
+            _ => header & SCALE_MASK,
+        });
+        let mut text = String::new();
+        if parts.negative {
+            text.push('-');
+        }
+        let mut whole = String::new();
+        for weight in (0..=parts.weight.max(0)).rev() {
+            whole.push_str(&format!("{:04}", parts.place(weight)));
+        }
+        let trimmed = whole.trim_start_matches('0');
+        text.push_str(if trimmed.is_empty() { "0" } else { trimmed });
+        if scale > 0 {
+            let mut fraction = String::new();
+            let mut weight = -1;
+            while (fraction.len() as i32) < scale {
+                fraction.push_str(&format!("{:04}", parts.place(weight)));
+                weight -= 1;
+            }
+            fraction.truncate(scale as usize);
+            text.push('.');
+            text.push_str(&fraction);
+        }
+        Some(text)
+    }
+
+    const DOUBLES: [f64; 22] = [
+        0.0,
+        1.0,
+        -1.0,
+        0.1,
+        0.1 + 0.2,
+        21.5,
+        9999.0,
+        10000.0,
+        10001.0,
+        99990000.0,
+        0.0001,
+        0.00012345,
+        -0.00001,
+        123456789.125,
+        1e15,
+        1e22,
+        1e300,
+        1e-300,
+        f64::MAX,
+        f64::MIN,
+        f64::MIN_POSITIVE,
+        5e-324,
+    ];
+
+    #[test]
+    fn every_double_comes_back_as_it_went_in() {
+        for value in DOUBLES {
+            let text = text(&double(value)).unwrap();
+            assert_eq!(text.parse::<f64>().unwrap().to_bits(), value.to_bits(), "{text}");
+        }
+        assert_eq!(text(&double(-0.0)).unwrap(), "0");
+        assert_eq!(text(&double(0.1 + 0.2)).unwrap(), "0.30000000000000004");
+        assert_eq!(text(&double(1e22)).unwrap(), "10000000000000000000000");
+    }
+
+    #[test]
+    fn every_bigint_comes_back_as_it_went_in() {
+        for value in [
+            0,
+            1,
+            -1,
+            9,
+            10,
+            9999,
+            10_000,
+            10_000_000,
+            i64::MAX,
+            i64::MIN,
+            1 << 53,
+        ] {
+            assert_eq!(text(&whole(value)).unwrap(), value.to_string());
+        }
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_server() {
+        // As PostgreSQL 15 stores 21.5, 0 and 1e300 on a little-endian machine.
+        if cfg!(target_endian = "little") {
+            assert_eq!(double(21.5), [40, 0, 0, 0, 0x80, 0x80, 21, 0, 0x88, 0x13]);
+            assert_eq!(double(0.0), [24, 0, 0, 0, 0, 0x80]);
+            assert_eq!(double(1e300), [40, 0, 0, 0, 0, 0, 75, 0, 1, 0]);
+        }
+    }
+
+    #[test]
+    fn numbers_are_ordered_by_their_size() {
+        let mut sorted = DOUBLES;
+        sorted.sort_by(f64::total_cmp);
+        for (left, right) in sorted.iter().zip(&sorted[1..]) {
+            assert_eq!(
+                compare(&double(*left), &double(*right)),
+                Ordering::Less,
+                "{left} {right}"
+            );
+            assert_eq!(compare(&double(*right), &double(*left)), Ordering::Greater);
+        }
+        assert_eq!(compare(&double(7.0), &whole(7)), Ordering::Equal);
+        assert_eq!(compare(&whole(i64::MIN), &whole(i64::MAX)), Ordering::Less);
+        assert_eq!(compare(&whole(i64::MAX - 1), &whole(i64::MAX)), Ordering::Less);
+    }
+}
