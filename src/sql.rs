@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
 
 use crate::error::Error;
+use crate::pg::estimate::{self, Estimate};
 use crate::pg::handover::{self, Taken};
 use crate::pg::stream::{Row, stream};
 
@@ -86,6 +87,11 @@ pub fn each_now(
     mut each: impl FnMut(&Row) -> Result<bool, Error>,
 ) -> Result<(), Error> {
     stream(text, &values(arguments), false, &mut each)
+}
+
+/// What the planner expects of a query.
+pub fn estimate(text: &str, arguments: Vec<Argument>) -> Estimate {
+    estimate::estimate(text, &values(arguments)).unwrap_or_default()
 }
 
 /// Writes.

@@ -143,9 +143,11 @@ pub fn stream(
     }
 }
 
+/// The arguments as constants.
+///
 /// # Safety
 /// Needs a memory context that lives as long as the list is used.
-unsafe fn parameters(arguments: &[DatumWithOid]) -> pg_sys::ParamListInfo {
+pub(super) unsafe fn parameters(arguments: &[DatumWithOid]) -> pg_sys::ParamListInfo {
     // SAFETY: the list is made with room for as many as are written.
     unsafe {
         let list = pg_sys::makeParamList(arguments.len() as i32);

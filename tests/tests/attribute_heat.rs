@@ -18,7 +18,10 @@ fn use_them(session: &mut Session) {
 fn without_preload_the_view_says_that_nothing_is_counted() {
     let Ready { mut session, .. } = ready();
     session.rows("SELECT * FROM readings(1, 7, 'temperature', now())");
-    assert_eq!(heat(&mut session), [["1", "temperature", NULL, NULL, "not preloaded"]]);
+    assert_eq!(
+        heat(&mut session),
+        [["1", "temperature", NULL, NULL, "not preloaded"]]
+    );
 }
 
 #[test]
@@ -57,7 +60,9 @@ fn uses_are_counted_and_written_down() {
     // The keeper writes it down within a minute; a reload makes it due at once.
     cluster.reload();
     eventually(SOON, "counts in the table", || {
-        match session.column("SELECT asked FROM attribute_use JOIN attributes USING (attribute_id) WHERE name = 'temperature'") {
+        match session.column(
+            "SELECT asked FROM attribute_use JOIN attributes USING (attribute_id) WHERE name = 'temperature'",
+        ) {
             seen if seen == ["3"] => Ok(()),
             seen => Err(seen),
         }
@@ -67,7 +72,9 @@ fn uses_are_counted_and_written_down() {
     assert_eq!(session.rows(line), [["6", "2"]]);
     cluster.reload();
     eventually(SOON, "more counts in the table", || {
-        match session.number("SELECT asked FROM attribute_use JOIN attributes USING (attribute_id) WHERE name = 'temperature'") {
+        match session.number(
+            "SELECT asked FROM attribute_use JOIN attributes USING (attribute_id) WHERE name = 'temperature'",
+        ) {
             6 => Ok(()),
             seen => Err(seen),
         }
@@ -97,6 +104,7 @@ fn more_attributes_than_there_is_room_for_are_counted_together() {
     );
     let sum = "SELECT sum(asked) FROM attribute_heat";
     assert_eq!(session.number(sum), 6000);
-    let rest = "SELECT asked > 0 FROM attribute_heat WHERE state = 'all others together' AND tenant_id IS NULL";
+    let rest =
+        "SELECT asked > 0 FROM attribute_heat WHERE state = 'all others together' AND tenant_id IS NULL";
     assert!(session.is_true(rest));
 }

@@ -3,8 +3,7 @@
 use cluster_tests::readings::{Ready, attribute, ready, wait_for_facts};
 use cluster_tests::{Cluster, SOON, Session, eventually};
 
-const FIND: &str =
-    "SELECT count(*) FROM find_entities_by_attributes(1, '{\"temperature\": {\"gte\": 0}}', '7 days', 100000)";
+const FIND: &str = "SELECT count(*) FROM find_entities_by_attributes(1, '{\"temperature\": {\"gte\": 0}}', '7 days', 100000)";
 
 /// One reading of each of so many entities, stored.
 fn stored(session: &mut Session, attribute_id: i64, entities: i64) {
@@ -167,12 +166,20 @@ fn what_is_wrong_is_said() {
     let Ready { mut session, .. } = ready();
     attribute(&mut session, "blob", "json");
     for (call, code, message) in [
-        ("promote_attribute(1, 'temperatur')", "42704", "attribute \"temperatur\" is not registered"),
+        (
+            "promote_attribute(1, 'temperatur')",
+            "42704",
+            "attribute \"temperatur\" is not registered",
+        ),
         ("demote_attribute(2, 'temperature')", "42704", "for tenant 2"),
         ("promote_attribute(-1, 'temperature')", "22003", "tenant_id"),
         ("promote_attribute(1, NULL)", "22004", "name"),
         ("promote_attribute(1, 'temperature', NULL)", "22004", "searchable"),
-        ("promote_attribute(1, 'blob', true)", "22023", "cannot be searched by value"),
+        (
+            "promote_attribute(1, 'blob', true)",
+            "22023",
+            "cannot be searched by value",
+        ),
         ("build_attributes(0)", "22003", "max_entities"),
     ] {
         let failure = session.fails_with(code, &format!("SELECT {call}"));
@@ -248,16 +255,20 @@ fn the_janitor_does_it_and_goes_on_after_a_crash() {
     cluster.crash();
     cluster.start();
     let mut session = database.connect();
-    eventually(SOON * 3, "a promotion that is done", || match state(&mut session) {
-        seen if seen == ["done", "t", "t"] => Ok(()),
-        seen => Err(seen),
+    eventually(SOON * 3, "a promotion that is done", || {
+        match state(&mut session) {
+            seen if seen == ["done", "t", "t"] => Ok(()),
+            seen => Err(seen),
+        }
     });
     assert_eq!(session.number("SELECT count(*) FROM entity_search"), 30000);
     assert_eq!(session.number(FIND), 30000);
     session.exec("SELECT demote_attribute(1, 'temperature')");
-    eventually(SOON * 3, "a demotion that is done", || match state(&mut session) {
-        seen if seen == ["done", "f", "f"] => Ok(()),
-        seen => Err(seen),
+    eventually(SOON * 3, "a demotion that is done", || {
+        match state(&mut session) {
+            seen if seen == ["done", "f", "f"] => Ok(()),
+            seen => Err(seen),
+        }
     });
     assert_eq!(session.number("SELECT count(*) FROM entity_search"), 0);
 }
