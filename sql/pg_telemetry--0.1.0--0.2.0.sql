@@ -11,6 +11,8 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
 -- include ingest.sql
 
+-- include hot.sql
+
 -- include drain.sql
 -- include partitions.sql
 -- include replication_heartbeat.sql

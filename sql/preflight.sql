@@ -17,6 +17,8 @@ DECLARE
         'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows',
         'partition_plan', 'rotate_partitions', 'set_retention',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',
+        'upsert_hot_attrs', 'entity_latest', 'entities_latest', 'delete_entity', 'undelete_entity', 'rebuild_hot',
+        'rebuild_hot_batch', 'rebuild_hot_tenant', 'verify_hot',
         'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
         'replication_lag_rows', 'replication_slots_health_rows', 'create_cdc_publications',
         'readings', 'find_entities_by_attributes', 'explain_find', 'attribute_heat_rows', 'promote_attribute',

@@ -9,6 +9,7 @@ use crate::find;
 use crate::ingest::Fault;
 use crate::pg::xact::Failure;
 use crate::rejected::filter;
+use crate::staging::judge;
 
 #[derive(Debug, Error)]
 pub enum Error {
@@ -88,6 +89,10 @@ pub enum Error {
         tenant_id: i64,
         entity_id: i64,
     },
+    #[error("entity {entity_id} of tenant {tenant_id} is deleted")]
+    EntityDeleted { tenant_id: i64, entity_id: i64 },
+    #[error("the reading cannot be stored: {}", .0.reason())]
+    CannotStore(judge::Fault),
     #[error("snapshot too old to look at {0}")]
     SnapshotTooOld(String),
     #[error(transparent)]
@@ -133,6 +138,9 @@ impl Error {
             Error::UnreadableRow(_) | Error::CorruptDocument { .. } => ERRCODE_DATA_CORRUPTED,
             Error::DocumentTooLarge { .. } => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
+            Error::EntityDeleted { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            // Of a value that has the right type, only the time can be wrong.
+            Error::CannotStore(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::Ingest(fault) => fault.sqlstate(),
             Error::Find(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
@@ -210,6 +218,13 @@ impl Error {
             Error::CorruptDocument {
                 tenant_id, entity_id, ..
             } => Some(format!("SELECT rebuild_hot({tenant_id}, {entity_id});")),
+            Error::EntityDeleted {
+                tenant_id, entity_id, ..
+            } => Some(format!("SELECT undelete_entity({tenant_id}, {entity_id});")),
+            Error::CannotStore(_) => Some(
+                "How far off a time may be is set by pg_telemetry.accept_past, accept_future, accept_observed_past and accept_observed_future."
+                    .into(),
+            ),
             Error::DocumentTooLarge { .. } => {
                 Some("Demote attributes with large values: documents have at most 255 MB.".into())
             }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use pgrx::datum::TimestampWithTimeZone;
 
 use super::document::LENGTH;
-use super::entity::Outcome;
-use super::merge::{Delta, Merged, Stored, merge};
+use super::entity::{Change, Outcome, View};
+use super::merge::{Merged, Stored};
 use crate::error::Error;
 use crate::installed::{Installed, Table};
-use crate::pg::jsonb::{Built, layout_of};
+use crate::pg::jsonb::Built;
 use crate::pg::{settings, xact};
 use crate::sql::{argument, value, write};
 
@@ -18,23 +18,26 @@ use crate::sql::{argument, value, write};
 const HARDLY: Duration = Duration::from_millis(1);
 
 /// A row that this transaction has locked.
-pub struct Locked {
-    pub attrs: Built,
-    pub times: Option<Vec<u8>>,
-    pub is_deleted: bool,
+struct Locked {
+    attrs: Built,
+    times: Option<Vec<u8>>,
+    is_deleted: bool,
 }
 
 impl Locked {
-    pub fn stored(&self) -> Stored<'_> {
-        Stored {
-            attrs: self.attrs.0.get(LENGTH..).unwrap_or_default(),
-            times: self.times.as_deref(),
+    fn view(row: Option<&Locked>) -> View<'_> {
+        View {
+            stored: row.map(|row| Stored {
+                attrs: row.attrs.0.get(LENGTH..).unwrap_or_default(),
+                times: row.times.as_deref(),
+            }),
+            is_deleted: row.is_some_and(|row| row.is_deleted),
         }
     }
 }
 
 /// Locks the row as an UPDATE would. `wait`: for whoever has it; otherwise it is as if it were not there.
-pub fn lock(
+fn lock(
     installed: &Installed,
     tenant_id: i64,
     entity_id: i64,
@@ -60,7 +63,7 @@ pub fn lock(
 }
 
 /// Writes a row that `lock` has locked.
-pub fn update(installed: &Installed, tenant_id: i64, entity_id: i64, merged: &Merged) -> Result<(), Error> {
+fn update(installed: &Installed, tenant_id: i64, entity_id: i64, merged: &Merged) -> Result<(), Error> {
     let text = format!(
         "UPDATE {} SET as_of = $3, hot_attrs = $4, hot_times = $5 WHERE tenant_id = $1 AND entity_id = $2",
         installed.qualified(Table::Projection)
@@ -69,7 +72,7 @@ pub fn update(installed: &Installed, tenant_id: i64, entity_id: i64, merged: &Me
 }
 
 /// Inserts the row of an entity that has none; false when it has one by now.
-pub fn insert(installed: &Installed, tenant_id: i64, entity_id: i64, merged: &Merged) -> Result<bool, Error> {
+fn insert(installed: &Installed, tenant_id: i64, entity_id: i64, merged: &Merged) -> Result<bool, Error> {
     let text = format!(
         "INSERT INTO {} (tenant_id, entity_id, as_of, hot_attrs, hot_times) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (tenant_id, entity_id) DO NOTHING RETURNING true",
@@ -104,16 +107,14 @@ pub fn try_write(
     installed: &Installed,
     tenant_id: i64,
     entity_id: i64,
-    deltas: &[Delta],
+    change: Change,
 ) -> Result<Outcome, Error> {
     let row = lock(installed, tenant_id, entity_id, false)?;
     if row.is_none() && exists(installed, tenant_id, entity_id)? {
         return Ok(Outcome::Busy);
     }
-    let merged = match merge(row.as_ref().map(Locked::stored), deltas, &layout_of) {
-        Ok(Some(merged)) => merged,
-        Ok(None) => return Ok(Outcome::NotNewer),
-        Err(fault) => return Ok(Outcome::Faulty(fault)),
+    let Some(merged) = change(Locked::view(row.as_ref()))? else {
+        return Ok(Outcome::AsItWas);
     };
     if row.is_some() {
         update(installed, tenant_id, entity_id, &merged)?;
@@ -130,5 +131,29 @@ pub fn try_write(
         Ok(false) => Ok(Outcome::Busy),
         Err(failure) if failure.sqlstate == "55P03" => Ok(Outcome::Busy),
         Err(failure) => Err(failure.into()),
+    }
+}
+
+/// The same, waiting for whoever has the row.
+pub fn write_waiting(
+    installed: &Installed,
+    tenant_id: i64,
+    entity_id: i64,
+    change: Change,
+) -> Result<Option<Merged>, Error> {
+    loop {
+        let row = lock(installed, tenant_id, entity_id, true)?;
+        let Some(merged) = change(Locked::view(row.as_ref()))? else {
+            return Ok(None);
+        };
+        if row.is_some() {
+            update(installed, tenant_id, entity_id, &merged)?;
+            return Ok(Some(merged));
+        }
+        if insert(installed, tenant_id, entity_id, &merged)? {
+            return Ok(Some(merged));
+        }
+        // Somebody was faster: there is a row to lock now.
+        pgrx::check_for_interrupts!();
     }
 }

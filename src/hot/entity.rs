@@ -1,24 +1,32 @@
-//! The deltas of one entity into its row, whichever way it can be written.
+//! The row of one entity, read and written anew in one go, whichever way that can be done.
 
 use super::by_sql;
 use super::corrupt::Corrupt;
 use super::leaf::row_hash;
-use super::merge::{Delta, Fault, Merged, Stored, merge};
+use super::merge::{Fault, Merged, Stored};
 use crate::error::Error;
-use crate::installed::Installed;
-use crate::pg::jsonb::layout_of;
+use crate::installed::{Installed, Table};
 use crate::pg::memory::Scratch;
 use crate::pg::projection::{Content, Found, Leaf, Opened, Projection, Written};
 
-/// What became of the deltas of an entity.
+/// What became of it.
 pub enum Outcome {
     Written(Merged),
-    /// None of them was newer than what is there.
-    NotNewer,
+    /// There was nothing to be written.
+    AsItWas,
     /// Somebody else is writing the row, or has locked it or its table.
     Busy,
-    Faulty(Fault),
 }
+
+/// An entity as it is stored; nothing for one that has no row.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub stored: Option<Stored<'a>>,
+    pub is_deleted: bool,
+}
+
+/// Makes of what is stored what is to be stored; None: nothing is to be written. May be called more than once.
+pub type Change<'c> = &'c mut dyn FnMut(View) -> Result<Option<Merged>, Error>;
 
 /// The table, and the leaf that was written last.
 pub struct Writer {
@@ -29,9 +37,8 @@ pub struct Writer {
 
 impl Writer {
     pub fn open(installed: &Installed) -> Result<Writer, Error> {
-        let oid = installed.require_table(crate::installed::Table::Projection)?;
         Ok(Writer {
-            projection: Projection::open(oid),
+            projection: Projection::open(installed.require_table(Table::Projection)?),
             leaf: None,
             scratch: Scratch::new(),
         })
@@ -45,19 +52,19 @@ impl Writer {
         }
     }
 
-    /// Never waits for a lock. `deltas`: each attribute once, in order.
+    /// Never waits for a lock.
     pub fn write(
         &mut self,
         installed: &Installed,
         tenant_id: i64,
         entity_id: i64,
-        deltas: &[Delta],
+        change: Change,
     ) -> Result<Outcome, Error> {
         pgrx::check_for_interrupts!();
         let place = self.place_of(tenant_id, entity_id);
         let projection = match &self.projection {
             Opened::Open(projection) => projection,
-            Opened::Special => return by_sql::try_write(installed, tenant_id, entity_id, deltas),
+            Opened::Special => return by_sql::try_write(installed, tenant_id, entity_id, change),
             Opened::Locked => return Ok(Outcome::Busy),
         };
         if self.leaf.as_ref().is_none_or(|(open, _)| *open != place) {
@@ -67,11 +74,11 @@ impl Writer {
         }
         match &mut self.leaf {
             Some((_, Opened::Open(leaf))) => {
-                let outcome = write_into(leaf, &self.scratch, tenant_id, entity_id, deltas);
+                let outcome = write_into(leaf, &self.scratch, tenant_id, entity_id, change);
                 self.scratch.reset();
-                Ok(outcome)
+                outcome
             }
-            Some((_, Opened::Special)) => by_sql::try_write(installed, tenant_id, entity_id, deltas),
+            Some((_, Opened::Special)) => by_sql::try_write(installed, tenant_id, entity_id, change),
             _ => Ok(Outcome::Busy),
         }
     }
@@ -82,28 +89,27 @@ fn write_into(
     scratch: &Scratch,
     tenant_id: i64,
     entity_id: i64,
-    deltas: &[Delta],
-) -> Outcome {
+    change: Change,
+) -> Result<Outcome, Error> {
     let row = match leaf.find(tenant_id, entity_id) {
         Found::Nothing => None,
-        Found::Busy => return Outcome::Busy,
+        Found::Busy => return Ok(Outcome::Busy),
         Found::Row(row) => Some(row),
     };
     let merged = scratch.within(|| {
-        let stored = row.as_ref().map(|row| Stored {
-            attrs: row.attrs(),
-            times: row.times(),
-        });
-        merge(stored, deltas, &layout_of)
-    });
-    let merged = match merged {
-        Ok(Some(merged)) => merged,
-        Ok(None) => return Outcome::NotNewer,
-        Err(fault) => return Outcome::Faulty(fault),
+        change(View {
+            stored: row.as_ref().map(|row| Stored {
+                attrs: row.attrs(),
+                times: row.times(),
+            }),
+            is_deleted: row.as_ref().is_some_and(|row| row.is_deleted()),
+        })
+    })?;
+    let Some(merged) = merged else {
+        return Ok(Outcome::AsItWas);
     };
     let content = Content {
         as_of: merged.as_of,
-        deleted_at: None,
         attrs: &merged.attrs,
         times: &merged.times,
     };
@@ -111,16 +117,16 @@ fn write_into(
         Some(row) => leaf.update(row, &content, scratch),
         None => leaf.insert(tenant_id, entity_id, &content, scratch),
     };
-    match written {
+    Ok(match written {
         Written::Yes => Outcome::Written(merged),
         Written::Busy => Outcome::Busy,
-    }
+    })
 }
 
 impl Fault {
-    /// As an error for whoever asked for this entity.
+    /// As an error about this entity.
     pub fn of(self, installed: &Installed, tenant_id: i64, entity_id: i64) -> Error {
-        let table = installed.qualified(crate::installed::Table::Projection);
+        let table = installed.qualified(Table::Projection);
         match self {
             Fault::Corrupt(Corrupt(fault)) => Error::CorruptDocument {
                 table,

@@ -16,4 +16,5 @@ pub mod search;
 mod spacing;
 pub mod stamp;
 pub mod times;
+mod upsert;
 pub mod value;

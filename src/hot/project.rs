@@ -2,16 +2,17 @@
 //! cannot be written now goes to `projection_pending` in the same transaction; a later flush takes it from there. Newest wins, so it
 //! does not matter when that is.
 
-use super::entity::{Outcome, Writer};
+use super::entity::{Outcome, View, Writer};
+use super::merge::{Delta, Merged, merge};
 use super::pending;
 use super::reduce::{Candidate, candidates, deltas};
 use super::search::{self, Changed};
 use super::spacing;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
-use crate::pg::fault;
+use crate::pg::jsonb::layout_of;
 use crate::pg::memory::Scratch;
-use crate::pg::xact;
+use crate::pg::{fault, xact};
 use crate::staging::batch::{Batch, Row};
 use crate::staging::blame::{Blame, blame};
 use crate::staging::course::Course;
@@ -90,30 +91,21 @@ fn write(
     for (_, of_entity) in entities {
         let (tenant_id, entity_id) = (of_entity[0].tenant_id, of_entity[0].entity_id);
         let deltas = deltas(batch, rows, of_entity, attributes);
-        match writer.write(installed, tenant_id, entity_id, &deltas)? {
-            Outcome::NotNewer => {}
-            Outcome::Busy => later.extend_from_slice(of_entity),
-            Outcome::Faulty(fault) => {
-                course.complain(|| {
-                    let error = fault.of(installed, tenant_id, entity_id);
-                    let hint = error.hint().unwrap_or_default();
-                    format!("{error}; {hint}")
-                });
-                later.extend_from_slice(of_entity);
+        let mut change = |view: View| {
+            merge(view.stored, &deltas, &layout_of).map_err(|fault| fault.of(installed, tenant_id, entity_id))
+        };
+        let outcome = match writer.write(installed, tenant_id, entity_id, &mut change) {
+            Err(error @ (Error::CorruptDocument { .. } | Error::DocumentTooLarge { .. })) => {
+                course.complain(|| format!("{error}; {}", error.hint().unwrap_or_default()));
+                Outcome::Busy
             }
+            outcome => outcome?,
+        };
+        match outcome {
+            Outcome::AsItWas => {}
+            Outcome::Busy => later.extend_from_slice(of_entity),
             Outcome::Written(merged) => {
-                let is_searched = |id: &i32| attributes.hot(*id).is_some_and(|hot| hot.is_searchable);
-                let change = |attribute_id, value| Changed {
-                    tenant_id,
-                    entity_id,
-                    attribute_id,
-                    value,
-                };
-                let gone = merged.forgotten.into_iter().filter(is_searched);
-                changed.extend(gone.map(|id| change(id, None)));
-                let new = merged.changed.into_iter().map(|place| &deltas[place]);
-                let new = new.filter(|delta| is_searched(&delta.attribute_id));
-                changed.extend(new.map(|delta| change(delta.attribute_id, Some(delta.value.clone()))));
+                note_changes(&mut changed, (tenant_id, entity_id), merged, &deltas, attributes);
             }
         }
     }
@@ -123,4 +115,26 @@ fn write(
         search::apply(installed, &changed)?;
     }
     Ok(later)
+}
+
+/// What of a document that was written is of interest for searches.
+pub fn note_changes<'a>(
+    changed: &mut Vec<Changed<'a>>,
+    (tenant_id, entity_id): (i64, i64),
+    merged: Merged,
+    deltas: &[Delta<'a>],
+    attributes: &Attributes,
+) {
+    let is_searched = |id: &i32| attributes.hot(*id).is_some_and(|hot| hot.is_searchable);
+    let change = |attribute_id, value| Changed {
+        tenant_id,
+        entity_id,
+        attribute_id,
+        value,
+    };
+    let gone = merged.forgotten.into_iter().filter(is_searched);
+    changed.extend(gone.map(|id| change(id, None)));
+    let new = merged.changed.into_iter().map(|place| &deltas[place]);
+    let new = new.filter(|delta| is_searched(&delta.attribute_id));
+    changed.extend(new.map(|delta| change(delta.attribute_id, Some(delta.value.clone()))));
 }

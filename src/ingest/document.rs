@@ -30,16 +30,31 @@ pub enum Entity<'a> {
     External(&'a str),
 }
 
-/// Which element of the batch, if there is one.
+/// Where in a call something is, for messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place(pub Option<usize>);
+pub enum Place {
+    /// The arguments of `ingest()`.
+    Single,
+    /// An element of the batch of `ingest_many()`.
+    Element(usize),
+    /// The arguments of `upsert_hot_attrs()`.
+    Attrs,
+}
 
 impl Place {
     /// The name of a part, for messages.
     pub fn of(self, part: &str) -> String {
-        match self.0 {
-            Some(index) => format!("batch[{index}].{part}"),
-            None => part.to_owned(),
+        match self {
+            Place::Element(index) => format!("batch[{index}].{part}"),
+            Place::Single | Place::Attrs => part.to_owned(),
+        }
+    }
+
+    /// The name of the document in which the readings are.
+    pub fn readings(self) -> String {
+        match self {
+            Place::Attrs => "attrs".to_owned(),
+            place => place.of("readings"),
         }
     }
 }
@@ -62,7 +77,7 @@ pub fn open<'a>(document: &Jsonb<'a>, what: &'static str) -> Result<Container<'a
 }
 
 pub fn single<'a>(head: Head<'a>, readings: Container<'a>) -> Result<Item<'a>, Fault> {
-    item(Place(None), head, readings, &mut 0)
+    item(Place::Single, head, readings, &mut 0)
 }
 
 pub fn items<'a>(root: Container<'a>) -> Result<Vec<Item<'a>>, Fault> {
@@ -76,13 +91,14 @@ pub fn items<'a>(root: Container<'a>) -> Result<Vec<Item<'a>>, Fault> {
     root.elements()
         .into_iter()
         .enumerate()
-        .map(|(index, element)| batch_item(Place(Some(index)), element, &mut total))
+        .map(|(index, element)| batch_item(index, element, &mut total))
         .collect()
 }
 
-fn batch_item<'a>(place: Place, element: Value<'a>, total: &mut usize) -> Result<Item<'a>, Fault> {
+fn batch_item<'a>(index: usize, element: Value<'a>, total: &mut usize) -> Result<Item<'a>, Fault> {
+    let place = Place::Element(index);
     pgrx::check_for_interrupts!();
-    let whole_element = || format!("batch[{}]", place.0.unwrap_or_default());
+    let whole_element = || format!("batch[{index}]");
     let object = match element {
         Value::Nested(object) if object.shape() == Shape::Object => object,
         other => {
@@ -149,7 +165,7 @@ fn item<'a>(
 ) -> Result<Item<'a>, Fault> {
     if readings.shape() != Shape::Object {
         let fault = format!("must be a JSON object, not {}", kind(readings));
-        return Err(shape(place.of("readings"), fault));
+        return Err(shape(place.readings(), fault));
     }
     *total += readings.count();
     if *total > MOST_READINGS {
@@ -199,7 +215,7 @@ fn kind_of(value: &Value) -> &'static str {
     json(value).map_or("null", |json| json.kind())
 }
 
-fn kind(container: Container) -> &'static str {
+pub fn kind(container: Container) -> &'static str {
     match container.shape() {
         Shape::Object => Json::Object.kind(),
         Shape::Array => Json::Array.kind(),
@@ -273,7 +289,8 @@ mod tests {
 
     #[test]
     fn places_are_named_as_in_the_document() {
-        assert_eq!(Place(None).of("readings"), "readings");
-        assert_eq!(Place(Some(3)).of("readings"), "batch[3].readings");
+        assert_eq!(Place::Single.readings(), "readings");
+        assert_eq!(Place::Element(3).readings(), "batch[3].readings");
+        assert_eq!(Place::Attrs.readings(), "attrs");
     }
 }

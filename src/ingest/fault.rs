@@ -14,6 +14,12 @@ const SHOWN: usize = 80;
 pub enum Fault {
     #[error("{at}: {fault}")]
     Shape { at: String, fault: String },
+    #[error("attrs {fault}")]
+    Attrs { fault: String },
+    #[error("attrs: the value of attribute {} is null", shown(.name))]
+    Null { name: String },
+    #[error("attrs: attribute {} is not hot", shown(.name))]
+    NotHot { name: String, tenant_id: i64 },
     #[error("{at}: invalid attribute name {}: {fault}", shown(.name))]
     Name { at: String, name: String, fault: String },
     #[error("{at}: invalid external_id {}: {fault}", shown(.external_id))]
@@ -74,9 +80,12 @@ impl Fault {
             Fault::Shape { .. }
             | Fault::Name { .. }
             | Fault::ExternalId { .. }
+            | Fault::Attrs { .. }
             | Fault::OtherContents { .. }
             | Fault::SameRequestTwice { .. } => ERRCODE_INVALID_PARAMETER_VALUE,
             Fault::Unknown { .. } => ERRCODE_UNDEFINED_OBJECT,
+            Fault::Null { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Fault::NotHot { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Fault::Value { found, .. } => match found {
                 Mismatch::Kind | Mismatch::Fraction => ERRCODE_DATATYPE_MISMATCH,
                 Mismatch::OutOfRange => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
@@ -114,6 +123,11 @@ impl Fault {
                  instead; \"observed_at\" and \"request_id\" may be added."
                     .into()
             }
+            Fault::Attrs { .. } => "Pass {\"name\": value, …}.".into(),
+            Fault::Null { .. } => "Leave it out: a value that was observed stays until another is.".into(),
+            Fault::NotHot { tenant_id, .. } => format!(
+                "Promote it with promote_attribute({tenant_id}, …), or send it by ingest(): it is kept in entity_values_ts only."
+            ),
             Fault::Name { .. } => "Names have 1 to 63 bytes and no control characters.".into(),
             Fault::ExternalId { .. } => "External ids have 1 to 255 bytes and no control characters.".into(),
             Fault::Unknown { .. } => {

@@ -90,10 +90,10 @@ fn run(tenant_id: Option<i64>, durable: Option<bool>, items: Vec<Item>) -> Resul
     Ok(i32::try_from(staged).unwrap_or(i32::MAX))
 }
 
-fn finite(time: TimestampWithTimeZone) -> Result<i64, Error> {
+pub fn finite(time: TimestampWithTimeZone) -> Result<i64, Error> {
     match pg_sys::TimestampTz::from(time) {
         i64::MIN | i64::MAX => Err(Fault::Time {
-            at: Place(None).of("observed_at"),
+            at: Place::Single.of("observed_at"),
             fault: "is infinite".into(),
             infinite: true,
         }

@@ -3,12 +3,12 @@
 
 pub mod document;
 pub mod fault;
-mod functions;
+pub mod functions;
 pub mod ledger;
 pub mod names;
 pub mod near;
 mod request;
-mod stage;
+pub mod stage;
 pub mod value;
 
 pub use fault::Fault;

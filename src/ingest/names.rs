@@ -44,6 +44,7 @@ pub type Names = HashMap<Box<str>, Known>;
 pub struct Use {
     pub place: Place,
     pub type_when_new: ValueType,
+    pub hot_when_new: bool,
 }
 
 #[derive(Default)]
@@ -177,7 +178,7 @@ fn check_new(installed: &Installed, tenant_id: i64, unknown: &BTreeMap<&str, Use
     for (name, first) in unknown {
         if let Some(fault) = registry::text_fault(name, registry::LONGEST_NAME) {
             return Err(Fault::Name {
-                at: first.place.of("readings"),
+                at: first.place.readings(),
                 name: (*name).to_owned(),
                 fault,
             }
@@ -200,7 +201,7 @@ fn check_new(installed: &Installed, tenant_id: i64, unknown: &BTreeMap<&str, Use
     };
     let registered = registered_names(installed, tenant_id)?;
     Err(Fault::Unknown {
-        at: first.place.of("readings"),
+        at: first.place.readings(),
         tenant_id,
         name: (*name).to_owned(),
         others: unknown.len() - 1,
@@ -236,16 +237,18 @@ fn register(
     unknown: &BTreeMap<&str, Use>,
 ) -> Result<Vec<(String, Known)>, Error> {
     let text = format!(
-        "INSERT INTO {} AS known (tenant_id, name, value_type)
-         SELECT $1, new.name, new.value_type FROM unnest($2, $3) WITH ORDINALITY AS new (name, value_type, place) ORDER BY place
+        "INSERT INTO {} AS known (tenant_id, name, value_type, is_hot)
+         SELECT $1, new.name, new.value_type, new.is_hot
+         FROM unnest($2, $3, $4) WITH ORDINALITY AS new (name, value_type, is_hot, place) ORDER BY place
          ON CONFLICT (tenant_id, name) DO UPDATE SET name = known.name RETURNING name, attribute_id, value_type",
         installed.qualified(Table::Attributes)
     );
     let names: Vec<String> = unknown.keys().map(|name| (*name).to_owned()).collect();
     let types: Vec<&'static str> = unknown.values().map(|first| first.type_when_new.name()).collect();
+    let hot: Vec<bool> = unknown.values().map(|first| first.hot_when_new).collect();
     write(
         &text,
-        vec![argument(tenant_id), argument(names), argument(types)],
+        vec![argument(tenant_id), argument(names), argument(types), argument(hot)],
         entries,
     )
 }

@@ -17,7 +17,7 @@ use crate::pg::process;
 use crate::registry;
 use crate::sql::write_taken;
 use crate::staging::batch::{Batch, NO_LEAF};
-use crate::staging::compose::{NewReading, NewValue, compose};
+use crate::staging::compose::{NewReading, compose};
 use crate::staging::json_text::MOST_LEVELS;
 use crate::staging::store::COLUMNS;
 
@@ -43,7 +43,12 @@ pub fn stage(installed: &Installed, mut call: Call) -> Result<i64, Error> {
         let place = item.place;
         item.readings.iter().map(move |(name, value)| {
             let type_when_new = type_when_new(value);
-            (*name, Use { place, type_when_new })
+            let first = Use {
+                place,
+                type_when_new,
+                hot_when_new: false,
+            };
+            (*name, first)
         })
     });
     let batch = with_names(installed, call.tenant_id, uses, |names| {
@@ -93,23 +98,9 @@ fn rows(call: &Call, entities: &HashMap<&str, i64>, names: &Names) -> Result<Bat
             let (Some(known), Some(json)) = (names.get(*name), json(value)) else {
                 return Err(Error::NotRegistered((*name).to_owned()));
             };
-            let typed = typed(known.value_type, &json)
-                .map_err(|found| value_fault(item.place, name, known, found, &json))?;
-            let nested;
-            let value = match &typed {
-                Typed::Number(value) => NewValue::Number(*value),
-                Typed::Whole(value) => NewValue::Whole(*value),
-                Typed::Text(text) => NewValue::Text(text),
-                Typed::Nested => {
-                    nested = nested_text(item.place, name, value, most_bytes)?;
-                    NewValue::Text(&nested)
-                }
-            };
-            if let NewValue::Text(text) = value {
+            let typed = checked(item.place, name, known, value, &json, most_bytes)?;
+            if let Typed::Text(text) = &typed {
                 bytes_of_text += text.len();
-                if text.len() > most_bytes {
-                    return Err(too_long(item.place, name, text.len(), most_bytes).into());
-                }
             }
             if bytes_of_text > MOST_TEXT {
                 return Err(Fault::TooMuch {
@@ -125,7 +116,7 @@ fn rows(call: &Call, entities: &HashMap<&str, i64>, names: &Names) -> Result<Bat
                 ingested_at,
                 observed_at: item.observed_at,
                 attribute_id: known.id,
-                value,
+                value: typed.column(),
             };
             compose(&reading, &mut tuple);
             batch.add(&tuple, ingested_at, NO_LEAF);
@@ -134,9 +125,29 @@ fn rows(call: &Call, entities: &HashMap<&str, i64>, names: &Names) -> Result<Bat
     Ok(batch)
 }
 
+/// The value as its attribute wants it, or why it is none.
+pub fn checked<'a>(
+    place: Place,
+    name: &str,
+    known: &Known,
+    value: &Value<'a>,
+    json: &Json<'a>,
+    most_bytes: usize,
+) -> Result<Typed<'a>, Fault> {
+    let typed = match typed(known.value_type, json) {
+        Ok(Typed::Nested) => Typed::Text(nested_text(place, name, value, most_bytes)?.into()),
+        Ok(typed) => typed,
+        Err(found) => return Err(value_fault(place, name, known, found, json)),
+    };
+    match &typed {
+        Typed::Text(text) if text.len() > most_bytes => Err(too_long(place, name, text.len(), most_bytes)),
+        _ => Ok(typed),
+    }
+}
+
 fn value_fault(place: Place, name: &str, known: &Known, found: Mismatch, json: &Json) -> Fault {
     Fault::Value {
-        at: place.of("readings"),
+        at: place.readings(),
         name: name.to_owned(),
         registered: known.value_type,
         found,
@@ -146,7 +157,7 @@ fn value_fault(place: Place, name: &str, known: &Known, found: Mismatch, json: &
 
 fn too_long(place: Place, name: &str, bytes: usize, most: usize) -> Fault {
     Fault::TooLong {
-        at: place.of("readings"),
+        at: place.readings(),
         name: name.to_owned(),
         bytes,
         most,
@@ -159,7 +170,7 @@ fn nested_text(place: Place, name: &str, value: &Value, most_bytes: usize) -> Re
     };
     if container.depth(MOST_LEVELS) > MOST_LEVELS {
         return Err(Fault::TooDeep {
-            at: place.of("readings"),
+            at: place.readings(),
             name: name.to_owned(),
             most: MOST_LEVELS,
         });

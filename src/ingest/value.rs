@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
+use crate::staging::compose::NewValue;
 use crate::staging::judge::ValueType;
 
 /// A value of a document, as far as its type decides.
@@ -37,6 +38,18 @@ pub enum Typed<'a> {
     Text(Cow<'a, str>),
     /// The text of the object or array.
     Nested,
+}
+
+impl Typed<'_> {
+    /// As it goes into a row; the text of what is nested is known by then.
+    pub fn column(&self) -> NewValue<'_> {
+        match self {
+            Typed::Number(value) => NewValue::Number(*value),
+            Typed::Whole(value) => NewValue::Whole(*value),
+            Typed::Text(text) => NewValue::Text(text),
+            Typed::Nested => NewValue::Text(""),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

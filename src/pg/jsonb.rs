@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 
-use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
@@ -267,6 +267,25 @@ impl IntoDatum for Built {
     fn type_oid() -> pg_sys::Oid {
         pg_sys::JSONBOID
     }
+}
+
+// SAFETY: what is returned is a jsonb in the context of the call.
+unsafe impl BoxRet for Built {
+    unsafe fn box_into<'fcx>(self, info: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
+        match self.into_datum() {
+            // SAFETY: promised by the caller.
+            Some(datum) => unsafe { info.return_raw_datum(datum) },
+            None => info.return_null(),
+        }
+    }
+}
+
+// SAFETY: the SQL type is the one that is written.
+unsafe impl SqlTranslatable for Built {
+    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(Built);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("jsonb"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> = Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
 }
 
 impl FromDatum for Built {

@@ -144,11 +144,9 @@ pub enum Found {
     Row(Row),
 }
 
-/// What is written of an entity.
+/// What is written of an entity; whether it is deleted stays as it is.
 pub struct Content<'a> {
     pub as_of: i64,
-    /// None leaves it as it is.
-    pub deleted_at: Option<Option<i64>>,
     /// A jsonb, its length in front.
     pub attrs: &'a [u8],
     pub times: &'a [u8],
@@ -174,8 +172,8 @@ impl Row {
         (!self.nulls[5]).then(|| unsafe { content(self.values[5]) })
     }
 
-    pub fn deleted_at(&self) -> Option<i64> {
-        (!self.nulls[3]).then(|| self.values[3].value() as i64)
+    pub fn is_deleted(&self) -> bool {
+        !self.nulls[3]
     }
 }
 
@@ -392,10 +390,6 @@ impl Leaf {
 /// What is written of an entity, as columns. What it points to lies in the current context, or where the content does.
 fn fill(content: &Content, values: &mut [pg_sys::Datum; COLUMNS], nulls: &mut [bool; COLUMNS]) {
     values[2] = pg_sys::Datum::from(content.as_of);
-    if let Some(deleted_at) = content.deleted_at {
-        values[3] = pg_sys::Datum::from(deleted_at.unwrap_or_default());
-        nulls[3] = deleted_at.is_none();
-    }
     values[4] = pg_sys::Datum::from(content.attrs.as_ptr());
     // SAFETY: room for the length and the bytes is made in the current context.
     values[5] = unsafe {

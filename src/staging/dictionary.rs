@@ -140,8 +140,13 @@ pub fn attributes(
 /// what they know once it has committed, before they next write readings; this one at once.
 pub fn changed(installed: &Installed) -> Result<(), Error> {
     relation_change::announce(installed.require_table(Table::Attributes)?);
-    KNOWN.with_borrow_mut(|known| known.since = None);
+    forget();
     Ok(())
+}
+
+/// This process looks up again what it needs.
+pub fn forget() {
+    KNOWN.with_borrow_mut(|known| known.since = None);
 }
 
 type Found = (i32, Attribute, Option<HotAttribute>);
