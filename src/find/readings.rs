@@ -81,19 +81,23 @@ impl Asked {
             None => whole(&parts, self.since, self.until).into_iter().collect(),
             Some(_) => pieces(&parts, self.since, self.until, self.newest_first),
         };
-        let text = self.query(&installed, attribute.value_type);
         let mut left = self.max_rows.unwrap_or(i64::MAX);
         for slice in slices {
-            let arguments = vec![
+            let text = self.query(&installed, attribute.value_type, slice.came_in.len());
+            let mut arguments = vec![
                 argument(self.tenant_id),
                 argument(attribute.id),
                 argument(self.entity_id),
-                time(slice.came_in.0),
-                time(slice.came_in.1),
                 time(slice.measured.0),
                 time(slice.measured.1),
                 argument(self.max_rows.map(|_| left)),
             ];
+            arguments.extend(
+                slice
+                    .came_in
+                    .iter()
+                    .flat_map(|(from, until)| [time(*from), time(*until)]),
+            );
             sql::each(&text, arguments, |row| {
                 answer.add(row);
                 left -= 1;
@@ -106,16 +110,24 @@ impl Asked {
         Ok(())
     }
 
-    fn query(&self, installed: &Installed, value_type: ValueType) -> String {
+    /// For so many stretches in which readings came in.
+    fn query(&self, installed: &Installed, value_type: ValueType, stretches: usize) -> String {
         let facts = installed.qualified(Table::Facts);
         let value = json_of(value_type);
+        let came_in: Vec<String> = (0..stretches)
+            .map(|place| {
+                let (from, until) = (7 + 2 * place, 8 + 2 * place);
+                format!("ingested_at >= ${from} AND ingested_at < ${until}")
+            })
+            .collect();
+        let came_in = came_in.join(" OR ");
         let direction = if self.newest_first { "DESC" } else { "ASC" };
         format!(
             "SELECT coalesce(observed_at, ingested_at), ingested_at, {value}, value_num, value_int, value_text
              FROM {facts}
-             WHERE tenant_id = $1 AND attribute_id = $2 AND entity_id = $3 AND ingested_at >= $4 AND ingested_at < $5
-               AND coalesce(observed_at, ingested_at) >= $6 AND coalesce(observed_at, ingested_at) < $7
-             ORDER BY 1 {direction}, 2 {direction} LIMIT $8"
+             WHERE tenant_id = $1 AND attribute_id = $2 AND entity_id = $3 AND ({came_in})
+               AND coalesce(observed_at, ingested_at) >= $4 AND coalesce(observed_at, ingested_at) < $5
+             ORDER BY 1 {direction}, 2 {direction} LIMIT $6"
         )
     }
 }

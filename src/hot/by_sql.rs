@@ -37,12 +37,7 @@ impl Locked {
 }
 
 /// Locks the row as an UPDATE would. `wait`: for whoever has it; otherwise it is as if it were not there.
-fn lock(
-    installed: &Installed,
-    tenant_id: i64,
-    entity_id: i64,
-    wait: bool,
-) -> Result<Option<Locked>, Error> {
+fn lock(installed: &Installed, tenant_id: i64, entity_id: i64, wait: bool) -> Result<Option<Locked>, Error> {
     let text = format!(
         "SELECT hot_attrs, hot_times, deleted_at IS NOT NULL FROM {} WHERE tenant_id = $1 AND entity_id = $2
          FOR NO KEY UPDATE{}",

@@ -19,12 +19,12 @@ use super::times;
 use super::value::HotValue;
 use crate::error::Error;
 use crate::guc;
+use crate::ingest::Fault;
 use crate::ingest::document::{Place, json, kind, open, type_when_new};
 use crate::ingest::functions::finite;
 use crate::ingest::names::{Known, Use, with_names};
 use crate::ingest::stage::checked;
 use crate::ingest::value::Typed;
-use crate::ingest::Fault;
 use crate::installed::{Installed, Table};
 use crate::partition::create::{Parent, ensure_at};
 use crate::pg::jsonb::{Built, Container, Jsonb, Shape, Value, layout_of};
@@ -213,7 +213,9 @@ impl Call<'_> {
             None => {
                 let packed = stored.and_then(|stored| stored.times);
                 let times = packed.map(times::unpack).transpose();
-                let times = times.map_err(|corrupt| self.fault(corrupt.into()))?.unwrap_or_default();
+                let times = times
+                    .map_err(|corrupt| self.fault(corrupt.into()))?
+                    .unwrap_or_default();
                 let known = |delta: &Delta| {
                     let place = times.binary_search_by_key(&delta.attribute_id, |(id, _)| *id);
                     place.ok().map(|place| times[place].1.event)
@@ -232,7 +234,10 @@ impl Call<'_> {
         if readings.is_empty() {
             return Ok(());
         }
-        if self.observed_at.is_some_and(|observed_at| !around().accepts(ingested_at, observed_at)) {
+        if self
+            .observed_at
+            .is_some_and(|observed_at| !around().accepts(ingested_at, observed_at))
+        {
             return Err(Error::CannotStore(judge::Fault::ObservedAtOutside));
         }
         let facts = self.installed.require_table(Table::Facts)?;
@@ -308,7 +313,11 @@ pub fn empty() -> Built {
 /// A document as a value of its own.
 pub fn with_length(container: &[u8]) -> Built {
     let length = (container.len() + LENGTH) as u32;
-    let length = if cfg!(target_endian = "little") { length << 2 } else { length };
+    let length = if cfg!(target_endian = "little") {
+        length << 2
+    } else {
+        length
+    };
     let mut whole = Vec::with_capacity(container.len() + LENGTH);
     whole.extend_from_slice(&length.to_ne_bytes());
     whole.extend_from_slice(container);

@@ -248,7 +248,12 @@ fn register(
     let hot: Vec<bool> = unknown.values().map(|first| first.hot_when_new).collect();
     write(
         &text,
-        vec![argument(tenant_id), argument(names), argument(types), argument(hot)],
+        vec![
+            argument(tenant_id),
+            argument(names),
+            argument(types),
+            argument(hot),
+        ],
         entries,
     )
 }

@@ -121,8 +121,8 @@ fn only_partitions_that_can_hold_an_answer_are_looked_at() {
     assert!(visited(&mut session, &call("'2024-02-28 12:00+00'")) <= 3);
     // Behind the partitions that are ready ahead, and empty.
     assert!(visited(&mut session, &call("'-infinity', NULL, true, 1")) <= 10);
-    assert!(visited(&mut session, &call("'-infinity', '2024-03-01', true, 1")) <= 2);
-    assert!(visited(&mut session, &call("'-infinity', '2024-03-01', true, 10")) <= 8);
+    assert!(visited(&mut session, &call("'-infinity', '2024-03-01', true, 1")) <= 6);
+    assert!(visited(&mut session, &call("'-infinity', '2024-03-01', true, 10")) <= 12);
     assert_eq!(visited(&mut session, &call("'-infinity'")), 60);
     session.exec("SET pg_telemetry.accept_observed_past = '1d'; SET pg_telemetry.accept_observed_future = 0");
     assert!(
@@ -161,7 +161,8 @@ fn of_sealed_partitions_the_times_are_known() {
     let window = "'2024-01-10 12:00+00', '2024-01-10 18:00+00'";
     assert_eq!(numbers(&mut session, window), [-1, 234]);
     let call = format!("SELECT * FROM readings(1, 7, 'temperature', {window}, max_rows => 1)");
-    assert!(visited(&mut session, &call) <= 42);
+    let found = visited(&mut session, &call);
+    assert!(found <= 3, "{found}");
     session.exec("DELETE FROM day_50 WHERE value_num = -1; UPDATE partition_state SET observed_from = '2024-02-19 23:00+00' WHERE partition = 'day_50'");
     let found = visited(&mut session, &call);
     // The day, and those that are not sealed.

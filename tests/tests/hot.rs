@@ -38,7 +38,10 @@ fn the_newest_observation_wins_in_any_order_by_both_doors() {
         };
         assert_eq!(stage(10, "1"), "{\"temperature\": 1}");
         assert_eq!(stage(20, "2"), "{\"temperature\": 1}");
-        assert_eq!(stage(5, "0.1 + 0.2::float8"), "{\"temperature\": 0.30000000000000004}");
+        assert_eq!(
+            stage(5, "0.1 + 0.2::float8"),
+            "{\"temperature\": 0.30000000000000004}"
+        );
         // A device whose clock is a day ahead does not freeze its value.
         assert_eq!(stage(-1400, "4"), "{\"temperature\": 4}");
         assert_eq!(stage(0, "5"), "{\"temperature\": 5}");
@@ -50,20 +53,68 @@ fn values_are_typed_and_come_back_as_they_went_in() {
     let (_database, mut session) = ready();
     for (name, value_type, column, value, expected) in [
         ("n1", "number", "value_num", "1e300", "1e300::numeric::text"),
-        ("n2", "number", "value_num", "5e-324", "5e-324::float8::text::numeric::text"),
+        (
+            "n2",
+            "number",
+            "value_num",
+            "5e-324",
+            "5e-324::float8::text::numeric::text",
+        ),
         ("n3", "number", "value_num", "'NaN'", "'\"NaN\"'"),
         ("n4", "number", "value_num", "'-Infinity'", "'\"-Infinity\"'"),
-        ("n5", "number", "value_num", "-1.7976931348623157e308", "(-1.7976931348623157e308)::numeric::text"),
-        ("i1", "integer", "value_int", "9223372036854775807", "'9223372036854775807'"),
-        ("i2", "integer", "value_int", "(-9223372036854775808)", "'-9223372036854775808'"),
+        (
+            "n5",
+            "number",
+            "value_num",
+            "-1.7976931348623157e308",
+            "(-1.7976931348623157e308)::numeric::text",
+        ),
+        (
+            "i1",
+            "integer",
+            "value_int",
+            "9223372036854775807",
+            "'9223372036854775807'",
+        ),
+        (
+            "i2",
+            "integer",
+            "value_int",
+            "(-9223372036854775808)",
+            "'-9223372036854775808'",
+        ),
         ("b", "boolean", "value_int", "1", "'true'"),
-        ("t1", "timestamp", "value_int", "1795255200500000", "'\"2026-11-21T10:00:00.5Z\"'"),
-        ("t2", "timestamp", "value_int", "9223372036854775807", "'\"+294247-01-10T04:00:54.775807Z\"'"),
+        (
+            "t1",
+            "timestamp",
+            "value_int",
+            "1795255200500000",
+            "'\"2026-11-21T10:00:00.5Z\"'",
+        ),
+        (
+            "t2",
+            "timestamp",
+            "value_int",
+            "9223372036854775807",
+            "'\"+294247-01-10T04:00:54.775807Z\"'",
+        ),
         ("a.b\"c' ü", "text", "value_text", "'grö\"ße'", "'\"grö\\\"ße\"'"),
-        ("j", "json", "value_text", "'{\"b\": [1.50, null], \"a\": {}}'", "'{\"a\": {}, \"b\": [1.50, null]}'"),
+        (
+            "j",
+            "json",
+            "value_text",
+            "'{\"b\": [1.50, null], \"a\": {}}'",
+            "'{\"a\": {}, \"b\": [1.50, null]}'",
+        ),
         ("j2", "json", "value_text", "'null'", "'null'"),
         ("j3", "json", "value_text", "'\"x\"'", "'\"x\"'"),
-        ("long", "text", "value_text", "repeat('x', 100000)", "to_jsonb(repeat('x', 100000))::text"),
+        (
+            "long",
+            "text",
+            "value_text",
+            "repeat('x', 100000)",
+            "to_jsonb(repeat('x', 100000))::text",
+        ),
     ] {
         let id = hot(&mut session, name, value_type);
         session.exec(&format!(
@@ -74,7 +125,8 @@ fn values_are_typed_and_come_back_as_they_went_in() {
         let found = format!(
             "SELECT (hot_attrs -> '{name}')::text = {expected} FROM entity_jsonb WHERE entity_id = 7"
         );
-        let shown = format!("SELECT left((hot_attrs -> '{name}')::text, 400) FROM entity_jsonb WHERE entity_id = 7");
+        let shown =
+            format!("SELECT left((hot_attrs -> '{name}')::text, 400) FROM entity_jsonb WHERE entity_id = 7");
         assert_eq!(session.text(&found), "t", "{name}: {}", session.text(&shown));
     }
     // The server agrees that it is a document of its own.
@@ -207,7 +259,11 @@ fn where_users_added_something_the_executor_gives_the_same_result() {
                 "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_num)
                  VALUES (1, {entity}, {id}, {value}), (1, 1, {id}, {value}); SELECT stage_flush()"
             ));
-            assert_eq!(document(&mut session, entity), format!("{{\"t\": {value}}}"), "{change}");
+            assert_eq!(
+                document(&mut session, entity),
+                format!("{{\"t\": {value}}}"),
+                "{change}"
+            );
         }
         let mut other = database.connect();
         other.exec(&format!(
@@ -219,7 +275,11 @@ fn where_users_added_something_the_executor_gives_the_same_result() {
              INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_num)
              VALUES (1, {entity}, {id}, 3), (1, {entity} + 1000, {id}, 3); SELECT stage_flush()"
         ));
-        assert_eq!(session.number("SELECT count(*) FROM projection_pending"), 2, "{change}");
+        assert_eq!(
+            session.number("SELECT count(*) FROM projection_pending"),
+            2,
+            "{change}"
+        );
         other.exec("ROLLBACK");
         session.exec("SELECT stage_flush()");
         assert_eq!(document(&mut session, entity), "{\"t\": 3}", "{change}");
@@ -264,7 +324,10 @@ fn a_projection_that_cannot_be_written_stops_no_facts() {
     assert_eq!(stage(&mut session), 1);
     assert_eq!(document(&mut session, 1), "none");
     let reason = session.text("SELECT waiting_reason FROM last_flush()");
-    assert!(reason.contains("entity_jsonb") && reason.contains("53100"), "{reason}");
+    assert!(
+        reason.contains("entity_jsonb") && reason.contains("53100"),
+        "{reason}"
+    );
     session.exec("DROP TRIGGER refuse ON entity_jsonb");
     // A leaf that somebody has locked.
     let mut other = database.connect();
@@ -287,7 +350,9 @@ fn a_tenants_own_attribute_hides_the_shared_one_of_its_name() {
             "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_num) VALUES ({tenant}, 1, {id}, {value});
              SELECT stage_flush()"
         ));
-        session.text("SELECT string_agg(tenant_id || (hot_attrs ->> 't'), ',' ORDER BY tenant_id) FROM entity_jsonb")
+        session.text(
+            "SELECT string_agg(tenant_id || (hot_attrs ->> 't'), ',' ORDER BY tenant_id) FROM entity_jsonb",
+        )
     };
     assert_eq!(stage(&mut session, 1, shared, 1), "11");
     assert_eq!(stage(&mut session, 2, shared, 1), "11,21");
