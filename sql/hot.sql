@@ -64,9 +64,8 @@ REVOKE ALL ON FUNCTION @extschema@.rebuild_hot(bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.rebuild_hot(bigint, bigint) TO telemetry_admin;
 
 CREATE FUNCTION @extschema@.rebuild_hot_batch(
-        tenant_id bigint, after_entity bigint, max_entities integer,
-        OUT last_entity bigint, OUT entities bigint, OUT different bigint)
-    RETURNS record
+        tenant_id bigint, after_entity bigint, max_entities integer)
+    RETURNS TABLE (last_entity bigint, entities bigint, different bigint)
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'rebuild_hot_batch_wrapper';

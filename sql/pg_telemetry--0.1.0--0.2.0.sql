@@ -37,4 +37,18 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 COMMENT ON COLUMN @extschema@.worker_status.state IS
     'running, sleeping, waiting, paused, backoff, on demand, stopped, standby, missing or not preloaded';
 
+-- Nothing wrote documents so far.
+DO $leaves$
+DECLARE
+    leaf regclass;
+BEGIN
+    FOR leaf IN
+        SELECT c.oid FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = pg_catalog.to_regclass('@extschema@.entity_jsonb') AND c.reloptions = ARRAY['fillfactor=70']
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s SET (fillfactor = 50)', leaf);
+    END LOOP;
+END
+$leaves$;
+
 -- include finish.sql

@@ -1,5 +1,5 @@
--- HASH leaves keep each vacuum short and spread one large tenant; their number is chosen once, here. Pages that are not
--- full keep updates HOT.
+-- HASH leaves keep each vacuum short and spread one large tenant; their number is chosen once, here. Pages that are half full keep
+-- updates HOT even where one flush writes every row of a page anew.
 CREATE TABLE @extschema@.entity_jsonb (
     tenant_id bigint NOT NULL,
     entity_id bigint NOT NULL,
@@ -24,7 +24,7 @@ BEGIN
     FOR leaf IN 0 .. leaves - 1 LOOP
         EXECUTE format(
             'CREATE TABLE %1$s.%2$I PARTITION OF %1$s.entity_jsonb
-                 FOR VALUES WITH (MODULUS %3$s, REMAINDER %4$s) WITH (fillfactor = 70)',
+                 FOR VALUES WITH (MODULUS %3$s, REMAINDER %4$s) WITH (fillfactor = 50)',
             '@extschema@', 'entity_jsonb_' || lpad(leaf::text, greatest(2, length(leaf::text)), '0'), leaves, leaf);
     END LOOP;
 END

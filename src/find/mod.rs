@@ -1,6 +1,6 @@
 //! Questions about readings: those of one attribute over a time, and which entities have certain values.
 
-mod attribute;
+pub mod attribute;
 mod cold;
 mod explain;
 pub mod fault;

@@ -230,6 +230,18 @@ pub fn write(pairs: &[Pair]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// A single value as a document, without the length in front: what `whole` reads.
+pub fn alone(item: Item) -> Vec<u8> {
+    if item.kind == Kind::Container {
+        return item.bytes.to_vec();
+    }
+    let entry = (item.kind as u32) << KIND_SHIFT | IS_OFFSET | item.bytes.len() as u32 & OFFSET_MASK;
+    let mut container = (ARRAY | SCALAR | 1).to_ne_bytes().to_vec();
+    container.extend_from_slice(&entry.to_ne_bytes());
+    container.extend_from_slice(item.bytes);
+    container
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -282,6 +294,17 @@ mod tests {
         }
         assert!(read(&write(&[pair("b"), pair("a")]).unwrap()[LENGTH..]).is_err());
         assert!(read(&write(&[pair("a"), pair("a")]).unwrap()[LENGTH..]).is_err());
+    }
+
+    #[test]
+    fn a_value_alone_is_read_again() {
+        for value in [
+            item(Kind::String, b"xyz"),
+            item(Kind::True, b""),
+            item(Kind::Container, &[0; 4]),
+        ] {
+            assert_eq!(whole(&alone(value)).unwrap(), value);
+        }
     }
 
     #[test]

@@ -11,7 +11,6 @@ const SHORT: u16 = 0x8000;
 const SPECIAL: u16 = 0xc000;
 const SHORT_NEGATIVE: u16 = 0x2000;
 const SHORT_SCALE_SHIFT: u16 = 7;
-const SHORT_SCALE_MASK: u16 = 0x1f80;
 const SHORT_WEIGHT_NEGATIVE: u16 = 0x0040;
 const SHORT_WEIGHT_MASK: u16 = 0x003f;
 const SHORT_SCALES: i32 = 63;
@@ -129,7 +128,6 @@ fn push(decimal: &Decimal, bytes: &mut Vec<u8>) {
 struct Parts<'a> {
     negative: bool,
     weight: i32,
-    scale: i32,
     places: &'a [u8],
 }
 
@@ -149,14 +147,12 @@ fn parts(stored: &[u8]) -> Option<Parts<'_>> {
             Some(Parts {
                 negative: header & SHORT_NEGATIVE != 0,
                 weight: i32::from(weight),
-                scale: i32::from((header & SHORT_SCALE_MASK) >> SHORT_SCALE_SHIFT),
                 places: stored.get(LENGTH + 2..)?,
             })
         }
         sign => Some(Parts {
             negative: sign == NEGATIVE,
             weight: i32::from(half(LENGTH + 2)? as i16),
-            scale: i32::from(header & SCALE_MASK),
             places: stored.get(LENGTH + 4..)?,
         }),
     }
@@ -168,34 +164,6 @@ impl Parts<'_> {
         let bytes = self.places.get(index * 2..index * 2 + 2);
         bytes.map_or(0, |bytes| u16::from_ne_bytes([bytes[0], bytes[1]]))
     }
-}
-
-/// All digits, without an exponent, as the server writes it; None for what is no number. Only for numbers of ours, which have
-/// some hundred digits at most.
-pub fn text(stored: &[u8]) -> Option<String> {
-    let parts = parts(stored)?;
-    let mut text = String::new();
-    if parts.negative {
-        text.push('-');
-    }
-    let mut whole = String::new();
-    for weight in (0..=parts.weight.max(0)).rev() {
-        whole.push_str(&format!("{:04}", parts.place(weight)));
-    }
-    let trimmed = whole.trim_start_matches('0');
-    text.push_str(if trimmed.is_empty() { "0" } else { trimmed });
-    if parts.scale > 0 {
-        let mut fraction = String::new();
-        let mut weight = -1;
-        while (fraction.len() as i32) < parts.scale {
-            fraction.push_str(&format!("{:04}", parts.place(weight)));
-            weight -= 1;
-        }
-        fraction.truncate(parts.scale as usize);
-        text.push('.');
-        text.push_str(&fraction);
-    }
-    Some(text)
 }
 
 /// Which of two is greater, whatever the digits that are shown.
@@ -240,6 +208,38 @@ mod tests {
         let mut bytes = Vec::new();
         push_whole(value, &mut bytes);
         bytes
+    }
+
+    /// All digits, without an exponent, as the server writes it; None for what is no number.
+    fn text(stored: &[u8]) -> Option<String> {
+        let parts = parts(stored)?;
+        let header = u16::from_ne_bytes([stored[LENGTH], stored[LENGTH + 1]]);
+        let scale = i32::from(match header & SIGN_MASK {
+            SHORT => (header & 0x1f80) >> SHORT_SCALE_SHIFT,
+            _ => header & SCALE_MASK,
+        });
+        let mut text = String::new();
+        if parts.negative {
+            text.push('-');
+        }
+        let mut whole = String::new();
+        for weight in (0..=parts.weight.max(0)).rev() {
+            whole.push_str(&format!("{:04}", parts.place(weight)));
+        }
+        let trimmed = whole.trim_start_matches('0');
+        text.push_str(if trimmed.is_empty() { "0" } else { trimmed });
+        if scale > 0 {
+            let mut fraction = String::new();
+            let mut weight = -1;
+            while (fraction.len() as i32) < scale {
+                fraction.push_str(&format!("{:04}", parts.place(weight)));
+                weight -= 1;
+            }
+            fraction.truncate(scale as usize);
+            text.push('.');
+            text.push_str(&fraction);
+        }
+        Some(text)
     }
 
     const DOUBLES: [f64; 22] = [

@@ -3,19 +3,19 @@
 use super::project::project;
 use super::reduce::Candidate;
 use super::spacing;
+use super::staged::add_returned;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
 use crate::pg::claim::Staging;
 use crate::pg::door::Door;
-use crate::pg::handover::{TAKEN, Taken, returned_tuples};
+use crate::pg::handover::{TAKEN, Taken};
 use crate::pg::page_plan::Work;
 use crate::pg::xact;
 use crate::sql::{write, write_taken};
 use crate::staging::batch::{Batch, NO_LEAF, Row};
 use crate::staging::course::Course;
 use crate::staging::dictionary;
-use crate::staging::reading::Tuple;
 use crate::staging::store::COLUMNS;
 
 /// Puts rows of a batch there.
@@ -88,12 +88,7 @@ fn claim_by_sql(installed: &Installed, batch: &mut Batch) -> Result<(), Error> {
          RETURNING {COLUMNS}"
     );
     write(&text, vec![], |_| {
-        returned_tuples(|tuple| {
-            if let Some(id) = Tuple::new(tuple).and_then(|tuple| tuple.attribute_id()) {
-                batch.attributes.add(id);
-            }
-            batch.add(tuple, 0, NO_LEAF);
-        });
+        add_returned(batch);
         Ok(())
     })
 }

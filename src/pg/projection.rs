@@ -78,7 +78,7 @@ impl Projection {
         let [key] = relation.indexes()[..] else {
             return Opened::Special;
         };
-        match Key::open(key).filter(|_| plain) {
+        match Key::open(key, pg_sys::RowExclusiveLock).filter(|_| plain) {
             Some(key) => Opened::Open(Leaf::new(relation, key)),
             None => Opened::Special,
         }
@@ -93,10 +93,10 @@ struct Key {
 
 impl Key {
     /// None when it is not a plain unique index on the first two columns.
-    fn open(oid: pg_sys::Oid) -> Option<Key> {
+    fn open(oid: pg_sys::Oid, lock: u32) -> Option<Key> {
         // SAFETY: an index of an open table; dropped with its handle, whatever comes of the questions below.
         unsafe {
-            let pointer = pg_sys::index_open(oid, pg_sys::RowExclusiveLock as i32);
+            let pointer = pg_sys::index_open(oid, lock as i32);
             let info = pg_sys::BuildIndexInfo(pointer);
             let key = Key { pointer, info };
             let index = (*pointer).rd_index;
@@ -188,37 +188,29 @@ unsafe fn content<'a>(value: pg_sys::Datum) -> &'a [u8] {
     }
 }
 
-pub struct Leaf {
+/// Looks rows up by their key.
+struct Lookup {
     scan: pg_sys::IndexScanDesc,
     slot: *mut pg_sys::TupleTableSlot,
-    snapshot: Box<pg_sys::SnapshotData>,
-    key: Key,
-    relation: Relation,
+    descriptor: pg_sys::TupleDesc,
 }
 
-impl Leaf {
-    fn new(relation: Relation, key: Key) -> Leaf {
-        relation.check_update_identity();
-        let mut snapshot = Box::<pg_sys::SnapshotData>::default();
-        snapshot.snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
-        // SAFETY: both are open, and stay so as long as the scan, as does the snapshot, which keeps its place in its box.
+impl Lookup {
+    /// # Safety
+    /// Relation, key and snapshot must outlive it.
+    unsafe fn new(relation: &Relation, key: &Key, snapshot: pg_sys::Snapshot) -> Lookup {
+        // SAFETY: promised by the caller.
         unsafe {
-            let pointer = &raw mut *snapshot;
-            Leaf {
-                scan: compat::begin_index_scan(relation.as_ptr(), key.pointer, pointer, KEYS as i32),
-                slot: pg_sys::MakeSingleTupleTableSlot(
-                    (*relation.as_ptr()).rd_att,
-                    &pg_sys::TTSOpsBufferHeapTuple,
-                ),
-                snapshot,
-                key,
-                relation,
+            let descriptor = (*relation.as_ptr()).rd_att;
+            Lookup {
+                scan: compat::begin_index_scan(relation.as_ptr(), key.pointer, snapshot, KEYS as i32),
+                slot: pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsBufferHeapTuple),
+                descriptor,
             }
         }
     }
 
-    /// The row of an entity as it was last committed.
-    pub fn find(&mut self, tenant_id: i64, entity_id: i64) -> Found {
+    fn find(&mut self, tenant_id: i64, entity_id: i64) -> Option<Row> {
         let mut keys = [pg_sys::ScanKeyData::default(); KEYS];
         // SAFETY: the scan is open; the keys are copied by it. A tuple that is found stays pinned by the slot.
         unsafe {
@@ -234,13 +226,7 @@ impl Leaf {
             pg_sys::index_rescan(self.scan, keys.as_mut_ptr(), KEYS as i32, std::ptr::null_mut(), 0);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             if !pg_sys::index_getnext_slot(self.scan, forward, self.slot) {
-                return Found::Nothing;
-            }
-            // Whoever is about to insert it or to take it away.
-            if self.snapshot.xmin != pg_sys::TransactionId::INVALID
-                || self.snapshot.xmax != pg_sys::TransactionId::INVALID
-            {
-                return Found::Busy;
+                return None;
             }
             let tuple = (*self.slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple;
             let mut row = Row {
@@ -249,10 +235,68 @@ impl Leaf {
                 values: [pg_sys::Datum::from(0); COLUMNS],
                 nulls: [true; COLUMNS],
             };
-            let descriptor = (*self.relation.as_ptr()).rd_att;
-            pg_sys::heap_deform_tuple(tuple, descriptor, row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
-            Found::Row(row)
+            let (values, nulls) = (row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
+            pg_sys::heap_deform_tuple(tuple, self.descriptor, values, nulls);
+            Some(row)
         }
+    }
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        // After an error the rollback ends the scan and gives back what is pinned.
+        if !std::thread::panicking() {
+            // SAFETY: begun here, ended once, before the relations are closed.
+            unsafe {
+                pg_sys::index_endscan(self.scan);
+                pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            }
+        }
+    }
+}
+
+/// A leaf to be written. What looks at the others is dropped first.
+pub struct Leaf {
+    lookup: Lookup,
+    snapshot: Box<pg_sys::SnapshotData>,
+    key: Key,
+    relation: Relation,
+}
+
+impl Leaf {
+    fn new(relation: Relation, key: Key) -> Leaf {
+        relation.check_update_identity();
+        let mut snapshot = Box::<pg_sys::SnapshotData>::default();
+        snapshot.snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
+        // SAFETY: all three are kept beside it, the snapshot at its place in its box.
+        let lookup = unsafe { Lookup::new(&relation, &key, &raw mut *snapshot) };
+        Leaf {
+            lookup,
+            snapshot,
+            key,
+            relation,
+        }
+    }
+
+    /// The row of an entity as it was last committed.
+    pub fn find(&mut self, tenant_id: i64, entity_id: i64) -> Found {
+        let Some(row) = self.lookup.find(tenant_id, entity_id) else {
+            return Found::Nothing;
+        };
+        // The server notes who is about to insert it or to take it away.
+        let nobody = pg_sys::TransactionId::INVALID;
+        // SAFETY: our own snapshot, written by the server through a pointer.
+        let (inserter, deleter) = unsafe {
+            let snapshot = &raw const *self.snapshot;
+            (
+                (&raw const (*snapshot).xmin).read_volatile(),
+                (&raw const (*snapshot).xmax).read_volatile(),
+            )
+        };
+        if inserter != nobody || deleter != nobody {
+            return Found::Busy;
+        }
+        Found::Row(row)
     }
 
     /// Writes a new version of a row that was found, unless somebody else has locked or written it.
@@ -404,15 +448,67 @@ fn fill(content: &Content, values: &mut [pg_sys::Datum; COLUMNS], nulls: &mut [b
     nulls[4..].fill(false);
 }
 
-impl Drop for Leaf {
-    fn drop(&mut self) {
-        // After an error the rollback ends the scan and gives back what is pinned.
-        if !std::thread::panicking() {
-            // SAFETY: begun here, ended once, before the relations are closed.
-            unsafe {
-                pg_sys::index_endscan(self.scan);
-                pg_sys::ExecDropSingleTupleTableSlot(self.slot);
-            }
+/// The projection as the active snapshot sees it, with the rights of the current user.
+pub struct Reader {
+    _parent: Relation,
+    leaves: Vec<pg_sys::Oid>,
+}
+
+/// A leaf to be read. What looks at the others is dropped first.
+pub struct ReadLeaf {
+    lookup: Lookup,
+    _key: Key,
+    _relation: Relation,
+}
+
+impl Reader {
+    /// None where only the executor is right: policies, missing rights, a table that somebody changed.
+    pub fn open(oid: pg_sys::Oid) -> Option<Reader> {
+        let parent = Relation::open_to_read(oid);
+        let plain = parent.is_partitioned()
+            && !parent.has_rules()
+            && !parent.has_row_security()
+            && parent.may(pg_sys::ACL_SELECT)
+            && !citus::is_distributed(oid);
+        let leaves = partitions::by_hash(&parent).filter(|_| plain)?;
+        Some(Reader {
+            _parent: parent,
+            leaves,
+        })
+    }
+
+    pub fn leaf_of(&self, hash: u64) -> usize {
+        (hash % self.leaves.len() as u64) as usize
+    }
+
+    pub fn leaf(&self, place: usize) -> Option<ReadLeaf> {
+        let relation = Relation::open_to_read(self.leaves[place]);
+        let [oid] = relation.indexes()[..] else {
+            return None;
+        };
+        if !relation.is_plain_heap() || !layout::is_projection(&relation) {
+            return None;
         }
+        // SAFETY: the caller has an active snapshot, as every function that SQL calls; all is kept beside the scan.
+        unsafe {
+            // A serializable transaction must be seen to have read.
+            let serializable = pg_sys::XactIsoLevel >= pg_sys::XACT_SERIALIZABLE as i32;
+            let snapshot = pg_sys::GetActiveSnapshot();
+            let key = Key::open(oid, pg_sys::AccessShareLock)?;
+            if serializable || snapshot.is_null() {
+                return None;
+            }
+            Some(ReadLeaf {
+                lookup: Lookup::new(&relation, &key, snapshot),
+                _key: key,
+                _relation: relation,
+            })
+        }
+    }
+}
+
+impl ReadLeaf {
+    pub fn find(&mut self, tenant_id: i64, entity_id: i64) -> Option<Row> {
+        self.lookup.find(tenant_id, entity_id)
     }
 }

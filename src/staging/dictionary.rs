@@ -64,11 +64,6 @@ impl Attributes {
         self.hot.get(&id)
     }
 
-    /// The hot ones with their ids.
-    pub fn all_hot(&self) -> &HashMap<i32, HotAttribute> {
-        &self.hot
-    }
-
     fn put(&mut self, id: i32, attribute: Attribute) {
         let place = id as u32 as usize;
         if place >= DENSE {

@@ -19,7 +19,7 @@ use super::blame::{Blame, blame};
 use super::careful;
 use super::course::Course;
 use super::fallback;
-use super::judge::{Around, Window};
+use super::judge::{Accepted, Around, Window};
 use super::route::{Router, Waiting};
 use super::standstill;
 use super::store;
@@ -286,6 +286,14 @@ pub fn around() -> Around {
         past: micros(guc::accept_observed_past_seconds()),
         future: micros(guc::accept_observed_future_seconds()),
     }
+}
+
+/// All times that are accepted now.
+pub fn accepted_times(installed: &Installed) -> Result<Accepted, Error> {
+    Ok(Accepted {
+        ingested_at: accepted(installed)?,
+        observed_at: around(),
+    })
 }
 
 /// The times of ingested_at that are accepted now.

@@ -109,8 +109,7 @@ fn judge(work: &Move, batch: &mut Batch) -> Result<(Vec<Row>, Vec<Refused>), Err
             unreadable = true;
             return false;
         };
-        let found = judge::fault(&reading, &accepted, |id| attributes.get(id))
-            .or_else(|| fault_of_text(tuple, &reading, &attributes, longest));
+        let found = fault(tuple, &reading, &accepted, &attributes, longest);
         if let Some(found) = found {
             refused.push((*row, Why::Fault(found)));
         }
@@ -120,6 +119,19 @@ fn judge(work: &Move, batch: &mut Batch) -> Result<(Vec<Row>, Vec<Refused>), Err
         return Err(Error::UnreadableRow(work.installed.qualified(work.door)));
     }
     Ok((good, refused))
+}
+
+/// The first fault of a row. Its `reading` is that of the tuple.
+#[inline]
+pub fn fault(
+    tuple: &[u8],
+    reading: &Reading,
+    accepted: &Accepted,
+    attributes: &Attributes,
+    longest: usize,
+) -> Option<Fault> {
+    judge::fault(reading, accepted, |id| attributes.get(id))
+        .or_else(|| fault_of_text(tuple, reading, attributes, longest))
 }
 
 #[inline]
