@@ -9,6 +9,7 @@ use crate::hot::times::{self, Times};
 use crate::hot::value::HotValue;
 use crate::installed::{Installed, Table};
 use crate::pg::jsonb::{Container, Jsonb, Value as Stored};
+use crate::pg::settings;
 use crate::pg::stream::Row;
 use crate::sql::{self, argument};
 use crate::staging::judge::ValueType;
@@ -92,13 +93,16 @@ pub fn walk(
     let (mut last, mut seen) = (None, 0);
     let mut enough = false;
     let arguments = vec![argument(question.tenant_id), argument(most), argument(after)];
-    sql::each(&text, arguments, |row| {
-        seen += 1;
-        last = row.long(0);
-        if let Some(found) = check(question, row)? {
-            enough = !each(found)?;
-        }
-        Ok(!enough)
+    // In order, so that it can stop in the middle.
+    settings::with_index_scans(|| {
+        sql::each_kept(&text, arguments, |row| {
+            seen += 1;
+            last = row.long(0);
+            if let Some(found) = check(question, row)? {
+                enough = !each(found)?;
+            }
+            Ok(!enough)
+        })
     })?;
     Ok(last.filter(|_| enough || seen >= most))
 }
@@ -118,7 +122,7 @@ pub fn look_up(
         installed.qualified(Table::Projection)
     );
     let arguments = vec![argument(question.tenant_id), argument(entities.to_vec())];
-    sql::each(&text, arguments, |row| {
+    sql::each_kept(&text, arguments, |row| {
         let (Some(entity), is_there, is_deleted) = (row.long(0), row.boolean(3), row.boolean(4)) else {
             return Ok(true);
         };

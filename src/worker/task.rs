@@ -225,7 +225,7 @@ const JANITOR: &[Task] = &[
     },
     Task {
         name: "build_attributes",
-        work: Work::OnDemand(promotion::build_statement),
+        work: Work::OnDemand(Errand::only(promotion::build_statement)),
     },
 ];
 
@@ -239,16 +239,13 @@ pub const BUILD_INDEX: u8 = 5;
 pub const EXPIRE: u8 = 6;
 pub const REWRITE: u8 = 7;
 pub const ARCHIVE: u8 = 8;
+pub const BUILD: u8 = 9;
 
 /// How long a statement of the janitor may wait for a lock, where that is not as long as all others, and how long it may take in
 /// all. An index in the making holds up nobody while it waits, and loses all its work when it gives up.
 pub fn patience(task: u8) -> Option<(Duration, Duration)> {
     (task == BUILD_INDEX).then_some((Duration::from_secs(600), Duration::from_secs(24 * 3600)))
 }
-        },
-    },
-    Task {
-pub const BUILD: u8 = 3;
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -318,9 +315,6 @@ mod tests {
         assert_eq!(JANITOR[usize::from(EXPIRE)].name, "expire_readings");
         assert_eq!(JANITOR[usize::from(REWRITE)].name, "rewrite_partition");
         assert_eq!(JANITOR[usize::from(ARCHIVE)].name, "archive_partition");
-        },
-    },
-    Task {
         assert_eq!(JANITOR[usize::from(BUILD)].name, "build_attributes");
     }
 }
