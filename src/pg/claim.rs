@@ -18,6 +18,7 @@ use super::layout;
 use super::page_plan::{self, Found, Plan, Rooms, Work};
 use super::relation::Relation;
 use super::settings;
+use super::single;
 use super::verdicts::Verdicts;
 use crate::staging::batch::Batch;
 
@@ -385,7 +386,7 @@ impl Claim<'_> {
             return;
         };
         let relation = self.staging.relation.as_ptr();
-        if !delete(relation, place(block, found.number), mark.cid) {
+        if !single::delete(relation, place(block, found.number), mark.cid) {
             return;
         }
         // SAFETY: pinned; the lock is for the header, the rest of a tuple never changes.
@@ -402,51 +403,5 @@ impl Claim<'_> {
                 self.batch.add(bytes, found.ingested_at, found.leaf);
             });
         }
-    }
-}
-
-/// Has the server delete a row that was visible a moment ago and whose page is pinned, without waiting for anybody.
-fn delete(relation: pg_sys::Relation, place: pg_sys::ItemPointerData, cid: pg_sys::CommandId) -> bool {
-    let mut failure = pg_sys::TM_FailureData::default();
-    let mut delete = |waits: bool| {
-        let mut place = place;
-        // SAFETY: the relation is open; the pin of the caller keeps the row in its place.
-        unsafe {
-            let crosscheck = std::ptr::null_mut();
-            pg_sys::heap_delete(relation, &mut place, cid, crosscheck, waits, &mut failure, false)
-        }
-    };
-    match delete(false) {
-        pg_sys::TM_Result::TM_Ok => true,
-        // Locked, perhaps by this transaction alone: then it can have the row for itself, and need not wait for it.
-        pg_sys::TM_Result::TM_BeingModified => {
-            lock(relation, place, cid) && delete(true) == pg_sys::TM_Result::TM_Ok
-        }
-        _ => false,
-    }
-}
-
-/// Locks a row against everybody else, if nobody else has.
-fn lock(relation: pg_sys::Relation, place: pg_sys::ItemPointerData, cid: pg_sys::CommandId) -> bool {
-    let mut failure = pg_sys::TM_FailureData::default();
-    let mut buffer = 0;
-    let mut tuple = pg_sys::HeapTupleData {
-        t_self: place,
-        ..Default::default()
-    };
-    // SAFETY: the relation is open; the pin that comes with the answer is given back.
-    unsafe {
-        let result = pg_sys::heap_lock_tuple(
-            relation,
-            &mut tuple,
-            cid,
-            pg_sys::LockTupleMode::LockTupleExclusive,
-            pg_sys::LockWaitPolicy::LockWaitSkip,
-            false,
-            &mut buffer,
-            &mut failure,
-        );
-        pg_sys::ReleaseBuffer(buffer);
-        result == pg_sys::TM_Result::TM_Ok
     }
 }

@@ -37,6 +37,7 @@ pub mod replication;
 pub mod server;
 pub mod settings;
 pub mod signals;
+mod single;
 pub mod slots;
 pub mod sqlstate;
 pub mod tail;
