@@ -8,7 +8,8 @@ DECLARE
     relations CONSTANT text[] := ARRAY[
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
         'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
-        'ingest_requests', 'ingest_requests_volatile', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
+        'ingest_requests', 'ingest_requests_volatile', 'flush_state', 'flush_pause', 'flush_sentinel', 'flush_history',
+        'crash_history',
         'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog',
         'read_classes', 'replication_lag', 'replication_slots_health'];
     functions CONSTANT text[] := ARRAY[
@@ -18,7 +19,7 @@ DECLARE
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',
         'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
         'replication_lag_rows', 'replication_slots_health_rows', 'create_cdc_publications',
-        'staging_refuses_change', 'attribute_keeps_identity'];
+        'staging_refuses_change', 'attribute_keeps_identity', 'sentinel_refuses_truncate'];
     taken text;
     public_may_create boolean;
 BEGIN

@@ -74,6 +74,8 @@ pub enum Error {
     InTheWay { relation: String, holder: String },
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error("{0} cannot be written, and rows that belong there wait in staging")]
+    RejectedIsClosed(String),
     #[error("snapshot too old to look at {0}")]
     SnapshotTooOld(String),
     #[error(transparent)]
@@ -113,7 +115,7 @@ impl Error {
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
-            Error::InTheWay { .. } => ERRCODE_LOCK_NOT_AVAILABLE,
+            Error::InTheWay { .. } | Error::RejectedIsClosed(_) => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),

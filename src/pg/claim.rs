@@ -97,11 +97,11 @@ impl Staging {
     }
 
     /// Whether there may be rows to take for the active snapshot, or moved ones to clear away. Ends at the first; rows that
-    /// stay cost it far less than they cost the executor.
-    pub fn work(&self) -> Work {
+    /// stay cost it far less than they cost the executor. With it, unless there is such work, how many rows others have locked.
+    pub fn work(&self) -> (Work, i64) {
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let mut verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
-        let mut found = Work::None;
+        let (mut found, mut locked) = (Work::None, 0);
         for block in self.blocks_in_order() {
             pgrx::check_for_interrupts!();
             let buffer = self.relation.pin(block);
@@ -109,7 +109,7 @@ impl Staging {
             let here = unsafe {
                 pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
                 let page = Page::new(pg_sys::BufferGetPage(buffer));
-                let work = page_plan::work(&mut verdicts, (buffer, page, block), self.rooms);
+                let work = page_plan::work(&mut verdicts, (buffer, page, block), self.rooms, &mut locked);
                 pg_sys::UnlockReleaseBuffer(buffer);
                 work
             };
@@ -118,7 +118,7 @@ impl Staging {
                 break;
             }
         }
-        found
+        (found, locked)
     }
 
     /// Every page once, from where the last batch of this process stopped: the pages before hold what it took, and to look
@@ -225,6 +225,8 @@ impl Claim<'_> {
         for time in &self.plan.waiting {
             self.batch.leave(*time, 1);
         }
+        self.batch.waiting.locked += self.plan.locked;
+        self.batch.waiting.held_back += self.plan.held_back;
         // SAFETY: pinned above.
         unsafe { pg_sys::ReleaseBuffer(buffer) };
         fault::point("page_claimed");

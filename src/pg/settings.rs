@@ -130,24 +130,10 @@ pub fn writes_logical_wal() -> bool {
     unsafe { pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32 }
 }
 
-/// Until the end of this transaction its commit waits at least for the local disk.
+/// The commit of this transaction waits at least for the local disk, whatever synchronous_commit is by then.
 pub fn commit_to_local_disk() {
-    // SAFETY: reads a setting of this process; the action is undone at the end of the transaction.
-    unsafe {
-        if pg_sys::synchronous_commit != pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32 {
-            return;
-        }
-        pg_sys::set_config_option(
-            c"synchronous_commit".as_ptr(),
-            c"local".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
-            true,
-            0,
-            false,
-        );
-    }
+    // SAFETY: sets a flag of this transaction.
+    unsafe { pg_sys::ForceSyncCommit() }
 }
 
 /// Whether dumps are being restored in this session: pg_dump sets row_security = off, and hardly anybody else does.

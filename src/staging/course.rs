@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::blame::{Blame, blame};
+use super::kept::Kept;
 use crate::pg::xact::Failure;
 use crate::worker::schedule;
 
@@ -54,6 +55,8 @@ pub struct Course {
     refused: bool,
     /// The partition that is being written. After an error it says which one it was.
     writing: Cell<Option<u32>>,
+    /// Bad rows that wait for the table of the rejected ones.
+    pub kept: Kept,
     now: i64,
 }
 

@@ -4,6 +4,7 @@ use pgrx::pg_sys;
 
 use super::batch::{Batch, Row};
 use super::careful;
+use super::deferred;
 use super::dictionary::{Attributes, with_attributes};
 use super::flush::{Flushed, Move, around};
 use super::judge::{self, Accepted, Fault, text_fault};
@@ -35,6 +36,7 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
     fault::point("before_judge");
     let (mut good, mut refused) = judge(work, batch)?;
     fault::point("judged");
+    check_rejected_is_open(work, batch, &refused)?;
     let order = |row: &Row| (row.leaf, row.ingested_at);
     if !good.is_sorted_by_key(order) {
         good.sort_by_key(order);
@@ -43,15 +45,34 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
         let by_judge = refused.len();
         let written = careful::write_facts(work, facts, batch, &good, &mut refused)?;
         flushed.refused_by_facts = refused.len() > by_judge;
+        check_rejected_is_open(work, batch, &refused)?;
         written
     } else {
         write_facts(work, facts, batch, &good)?
     };
     fault::point("before_rejected");
-    flushed.rejected = rejected::write(work, batch, &refused)?;
+    if !refused.is_empty() {
+        work.course
+            .writes(Some(work.installed.require_table(Table::Rejected)?.to_u32()));
+        flushed.rejected = rejected::write(work, batch, &refused)?;
+        work.course.writes(None);
+    }
     // Their memory is for the next batch.
     batch.rows = good;
     Ok(flushed)
+}
+
+/// While rejected is left alone, bad rows have to stay in staging. They were taken already: so this flush ends here, and the next
+/// one knows them.
+fn check_rejected_is_open(work: &Move, batch: &Batch, refused: &[Refused]) -> Result<(), Error> {
+    let rejected = work.installed.require_table(Table::Rejected)?.to_u32();
+    if refused.is_empty() || !work.course.is_left_alone(rejected) {
+        return Ok(());
+    }
+    let staging = work.installed.require_table(work.door)?.to_u32();
+    let places = refused.iter().map(|(row, _)| batch.taken_from(row));
+    work.course.kept.keep(staging, places);
+    Err(Error::RejectedIsClosed(work.installed.qualified(Table::Rejected)))
 }
 
 /// The rows that may be stored, and the others with their faults. No row is left in the batch.
@@ -133,6 +154,7 @@ pub fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[R
         work.course.writes(None);
         return Ok(stored);
     }
+    deferred::make_immediate(work)?;
     let text = format!(
         "INSERT INTO {} ({COLUMNS}) SELECT {COLUMNS} FROM {TAKEN}",
         work.installed.qualified(Table::Facts)
