@@ -74,6 +74,8 @@ pub enum Error {
     InTheWay { relation: String, holder: String },
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
+    #[error("a deferred check of this transaction fails: {0}")]
+    PendingCheckFails(String),
     #[error("{0} cannot be written, and rows that belong there wait in staging")]
     RejectedIsClosed(String),
     #[error("snapshot too old to look at {0}")]
@@ -117,6 +119,7 @@ impl Error {
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::InTheWay { .. } | Error::RejectedIsClosed(_) => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
+            Error::PendingCheckFails(_) => ERRCODE_OBJECT_IN_USE,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
             Error::Spi(_) => ERRCODE_INTERNAL_ERROR,
@@ -158,6 +161,12 @@ impl Error {
             Error::LibraryTooOld { sql, .. } => Some(format!(
                 "Install the library of version {sql} or newer and restart the server, if it is preloaded."
             )),
+            Error::PendingCheckFails(_) => {
+                Some("Call stage_flush() in a transaction of its own.".into())
+            }
+            Error::RejectedIsClosed(_) => {
+                Some("last_flush() and worker_status say what is in the way.".into())
+            }
             Error::TableMissing(_) => {
                 Some("Call setup(); in the middle of a restore, wait for it to end.".into())
             }

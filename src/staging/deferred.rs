@@ -5,6 +5,7 @@
 use super::flush::Move;
 use crate::error::Error;
 use crate::installed::Table;
+use crate::pg::xact;
 use crate::sql::{argument, read, run, value};
 
 /// To be called before rows are written by SQL; what a rollback undoes has to be done again.
@@ -16,7 +17,11 @@ pub fn make_immediate(work: &Move) -> Result<(), Error> {
             work.not_deferred.get_or_init(|| found)
         }
     };
-    statement.as_deref().map_or(Ok(()), run)
+    let Some(statement) = statement else {
+        return Ok(());
+    };
+    // What the caller itself has left to its commit is checked by this as well, and no row of ours is at fault if that fails.
+    xact::subtransaction(|| run(statement)).map_err(|failure| Error::PendingCheckFails(failure.message))
 }
 
 /// None where there is nothing that could be deferred. Constraints of a partition that come from its parent follow that one.

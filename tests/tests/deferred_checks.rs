@@ -6,6 +6,36 @@ use cluster_tests::{SOON, Session, eventually, workers};
 
 const ROWS: i64 = 2_000;
 
+/// What the caller has left to its commit is not the fault of what is staged.
+#[test]
+fn a_check_that_the_caller_has_not_satisfied_yet_rejects_nothing() {
+    let Ready {
+        mut session,
+        temperature,
+        ..
+    } = ready();
+    session.exec(
+        "CREATE TABLE known (entity_id bigint PRIMARY KEY);
+         INSERT INTO known SELECT generate_series(1, 10);
+         GRANT SELECT, UPDATE ON known TO telemetry_owner;
+         ALTER TABLE entity_values_ts ADD FOREIGN KEY (entity_id) REFERENCES known DEFERRABLE INITIALLY DEFERRED",
+    );
+    stage(&mut session, DOORS[0], temperature, 1, 10);
+    let own = format!(
+        "BEGIN; INSERT INTO entity_values_ts (tenant_id, entity_id, attribute_id, value_num) VALUES (1, 11, {temperature}, 1)"
+    );
+    session.exec(&own);
+    let failure = session.fails_with("55006", "SELECT stage_flush()");
+    assert!(failure.message.contains("deferred") && !failure.hint.is_empty(), "{failure}");
+    session.exec("ROLLBACK");
+    session.exec(&own);
+    session.exec("INSERT INTO known VALUES (11)");
+    assert_eq!(session.number("SELECT stage_flush()"), 10);
+    session.exec("COMMIT");
+    assert_eq!(facts(&mut session), (11, 11));
+    assert_eq!(session.number("SELECT count(*) FROM entity_values_rejected"), 0);
+}
+
 /// Each refuses the row of entity 678.
 const KINDS: [(&str, &str, &str); 4] = [
     (

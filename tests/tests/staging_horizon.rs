@@ -408,7 +408,7 @@ fn pages_that_another_flusher_cleared_and_a_writer_filled_again_are_read() {
     let of_page = writer.number(&format!("SELECT count(*) FROM {} WHERE ctid < '(1,0)'", DOORS[0]));
     writer.exec(&format!("TRUNCATE {}", DOORS[0]));
     let rows = 10 * of_page;
-    let mut connect = || {
+    let connect = || {
         let mut session = cluster.connect("staged");
         session.exec("SET search_path = telemetry");
         session
