@@ -9,7 +9,8 @@ DECLARE
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
         'entity_values_rejected', 'entity_jsonb', 'projection_pending', 'replication_heartbeat', 'retention_policies',
         'rejected_removed', 'ingest_requests', 'ingest_requests_volatile', 'entity_search', 'attribute_builds',
-        'attribute_use', 'attribute_heat', 'partition_state', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
+        'attribute_use', 'attribute_heat', 'partition_state', 'flush_state', 'flush_pause', 'flush_sentinel',
+        'flush_history', 'crash_history',
         'fact_index_rebuilds', 'fact_indexes',
         'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog', 'partition_health',
         'read_classes', 'replication_lag', 'replication_slots_health',
@@ -28,7 +29,7 @@ DECLARE
         'replication_lag_rows', 'replication_slots_health_rows', 'create_cdc_publications',
         'readings', 'find_entities_by_attributes', 'explain_find', 'attribute_heat_rows', 'promote_attribute',
         'demote_attribute', 'build_attributes', 'attribute_flags_changed',
-        'staging_refuses_change', 'attribute_keeps_identity'];
+        'staging_refuses_change', 'attribute_keeps_identity', 'sentinel_refuses_truncate'];
     taken text;
     public_may_create boolean;
 BEGIN

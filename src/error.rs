@@ -139,6 +139,10 @@ pub enum Error {
     EntityDeleted { tenant_id: i64, entity_id: i64 },
     #[error("the reading cannot be stored: {}", .0.reason())]
     CannotStore(judge::Fault),
+    #[error("a deferred check of this transaction fails: {0}")]
+    PendingCheckFails(String),
+    #[error("{0} cannot be written, and rows that belong there wait in staging")]
+    RejectedIsClosed(String),
     #[error("snapshot too old to look at {0}")]
     SnapshotTooOld(String),
     #[error(transparent)]
@@ -187,7 +191,8 @@ impl Error {
             | Error::NotLocked { .. }
             | Error::IndexWaits { .. }
             | Error::BeingWritten { .. }
-            | Error::NotVacuumed(_) => ERRCODE_LOCK_NOT_AVAILABLE,
+            | Error::NotVacuumed(_)
+            | Error::RejectedIsClosed(_) => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::InTransactionBlock(_) => ERRCODE_ACTIVE_SQL_TRANSACTION,
             Error::UnknownColumn { .. } => ERRCODE_UNDEFINED_COLUMN,
             Error::UnknownMethod { .. } | Error::UnknownIndex { .. } => ERRCODE_UNDEFINED_OBJECT,
@@ -196,7 +201,7 @@ impl Error {
             Error::SameIndex { .. } => ERRCODE_DUPLICATE_OBJECT,
             Error::NameTaken { .. } => ERRCODE_DUPLICATE_TABLE,
             Error::UntrustedIndex { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Error::ChangedMeanwhile(_) => ERRCODE_OBJECT_IN_USE,
+            Error::ChangedMeanwhile(_) | Error::PendingCheckFails(_) => ERRCODE_OBJECT_IN_USE,
             Error::InvalidIndex(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Error::UnreadableRow(_) | Error::CorruptDocument { .. } => ERRCODE_DATA_CORRUPTED,
             Error::DocumentTooLarge { .. } => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
@@ -261,6 +266,12 @@ impl Error {
             Error::LibraryTooOld { sql, .. } => Some(format!(
                 "Install the library of version {sql} or newer and restart the server, if it is preloaded."
             )),
+            Error::PendingCheckFails(_) => {
+                Some("Call stage_flush() in a transaction of its own.".into())
+            }
+            Error::RejectedIsClosed(_) => {
+                Some("last_flush() and worker_status say what is in the way.".into())
+            }
             Error::TableMissing(_) => {
                 Some("Call setup(); in the middle of a restore, wait for it to end.".into())
             }

@@ -64,10 +64,20 @@ pub fn look_at_ledger<T>(body: impl FnOnce(&Ledger) -> T) -> Option<T> {
     is_available().then(|| body(&LEDGER.share()))
 }
 
-/// Changes the account of this database. None without preload. Nothing that can raise an error may happen under the lock.
+/// Changes the account of this database. None without preload, and where more databases are in use than have a place. Nothing that can raise an error may happen under the lock.
 pub fn account<T>(body: impl FnOnce(&mut Account) -> T) -> Option<T> {
-    let (database, now) = (process::my_database(), process::now());
-    is_available().then(|| body(LEDGER.exclusive().account_mut(database, now)))
+    let database = process::my_database();
+    if !is_available() {
+        return None;
+    }
+    LEDGER.exclusive().account_mut(database).map(body)
+}
+
+/// Forgets the accounts of databases that are no more.
+pub fn retain_accounts(exists: impl Fn(u32) -> bool) {
+    if is_available() {
+        LEDGER.exclusive().retain(exists);
+    }
 }
 
 /// Looks at the counters of attributes, and may count. None without preload. Nothing that can raise an error may happen under the lock.

@@ -1,5 +1,5 @@
--- One row, written by the keeper while there is something to say, at most once a second, and by pause(). Half-empty pages keep
--- every update HOT.
+-- One row, written while there is something to say, at most once a second, by the keeper or by a session that flushes. Half-empty
+-- pages keep every update HOT.
 CREATE TABLE @extschema@.flush_state (
     only_row boolean NOT NULL DEFAULT true,
     epoch uuid,
@@ -12,13 +12,10 @@ CREATE TABLE @extschema@.flush_state (
     rows_waiting bigint,
     bytes_waiting bigint,
     rows_are_estimated boolean,
-    paused_at timestamptz,
-    paused_by text,
-    pause_reason text,
     CONSTRAINT flush_state_pkey PRIMARY KEY (only_row),
     CONSTRAINT flush_state_only_row_check CHECK (only_row)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
-COMMENT ON TABLE @extschema@.flush_state IS 'What is known about the fast door, for the time after a crash, and whether flushing is paused; one row';
+COMMENT ON TABLE @extschema@.flush_state IS 'What is known about the fast door, for the time after a crash; one row';
 COMMENT ON COLUMN @extschema@.flush_state.only_row IS 'always true';
 COMMENT ON COLUMN @extschema@.flush_state.epoch IS 'also in flush_sentinel, unless a crash has emptied that';
 COMMENT ON COLUMN @extschema@.flush_state.database_oid IS 'where the epoch was begun: in a copy or a restored dump it means nothing';
@@ -30,6 +27,3 @@ COMMENT ON COLUMN @extschema@.flush_state.flushed_until IS 'what was committed i
 COMMENT ON COLUMN @extschema@.flush_state.rows_waiting IS 'rows in the fast door at seen_at';
 COMMENT ON COLUMN @extschema@.flush_state.bytes_waiting IS 'their size';
 COMMENT ON COLUMN @extschema@.flush_state.rows_are_estimated IS 'rows_waiting is an estimate';
-COMMENT ON COLUMN @extschema@.flush_state.paused_at IS 'since when flushing is paused; NULL: it is not';
-COMMENT ON COLUMN @extschema@.flush_state.paused_by IS 'who called pause()';
-COMMENT ON COLUMN @extschema@.flush_state.pause_reason IS 'what they said';

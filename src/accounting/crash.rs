@@ -4,6 +4,7 @@
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
+use super::state;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
 use crate::pg::{lock, process, server};
@@ -67,7 +68,8 @@ pub fn notice(installed: &Installed) -> Result<bool, Error> {
     if finding == Finding::Same {
         return Ok(true);
     }
-    if !lock::try_alone(relation) {
+    // A prepared transaction may hold the row for days; what it has to say is in it, and is said when it has ended.
+    if !lock::try_alone(relation) || (known.is_some() && !state::is_free(installed)?) {
         return Ok(false);
     }
     let before = known.map(|known| known.epoch);

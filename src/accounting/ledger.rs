@@ -10,8 +10,6 @@ use crate::worker::board::DATABASES;
 pub struct Account {
     /// 0: a free place.
     oid: u32,
-    /// When it was last written to.
-    touched: i64,
     pub minutes: Minutes,
     pub progress: Progress,
     /// Of the fast and the durable door.
@@ -27,7 +25,6 @@ pub struct Account {
 impl Account {
     const FREE: Self = Account {
         oid: 0,
-        touched: 0,
         minutes: Minutes::EMPTY,
         progress: Progress::NONE,
         samples: [Samples::NONE; 2],
@@ -63,21 +60,23 @@ impl Ledger {
             .find(|account| account.oid == oid && oid != 0)
     }
 
-    /// Entered if it is new. A full ledger forgets the database that was quiet for longest.
-    pub fn account_mut(&mut self, oid: u32, now: i64) -> &mut Account {
+    /// Entered if it is new; None where there is no place. Nobody gives way: an account that begins anew while flushes run would
+    /// take what they hold for flushed.
+    pub fn account_mut(&mut self, oid: u32) -> Option<&mut Account> {
         let known = self.accounts.iter().position(|account| account.oid == oid);
-        let place = known.unwrap_or_else(|| {
-            (0..DATABASES)
-                .min_by_key(|place| self.accounts[*place].touched)
-                .unwrap_or(0)
-        });
+        let place = known.or_else(|| self.accounts.iter().position(|account| account.oid == 0))?;
         let account = &mut self.accounts[place];
-        if known.is_none() {
-            *account = Account::FREE;
-            account.oid = oid;
+        account.oid = oid;
+        Some(account)
+    }
+
+    /// Forgets databases that are no more.
+    pub fn retain(&mut self, exists: impl Fn(u32) -> bool) {
+        for account in &mut self.accounts {
+            if account.oid != 0 && !exists(account.oid) {
+                *account = Account::FREE;
+            }
         }
-        account.touched = now;
-        account
     }
 }
 
@@ -87,17 +86,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_ledger_forgets_the_quietest() {
+    fn a_full_ledger_takes_nobody_until_a_database_is_gone() {
         let mut ledger = Box::new(Ledger::new(0));
         for oid in 1..=DATABASES as u32 {
-            ledger
-                .account_mut(oid, i64::from(oid))
-                .count(1, Source::Sql, &Counters::NONE);
+            let account = ledger.account_mut(oid).unwrap();
+            account.count(1, Source::Sql, &Counters::NONE);
         }
-        ledger.account_mut(1, 1000);
-        assert_eq!(ledger.account_mut(5000, 1001).moves, 0);
+        assert!(ledger.account_mut(5000).is_none());
+        ledger.retain(|oid| oid != 2);
+        assert_eq!(ledger.account_mut(5000).unwrap().moves, 0);
         assert!(ledger.account(2).is_none());
-        assert_eq!(ledger.account(1).unwrap().moves, 1);
+        assert_eq!(ledger.account_mut(1).unwrap().moves, 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! pause() and resume(): the truth is in `flush_state`, so that it outlives a restart and a failover. A process that looks ten
+//! pause() and resume(): the truth is in `flush_pause`, so that it outlives a restart and a failover. A process that looks ten
 //! times a second remembers the answer for a second; with preload, or in the same session, only until it changes.
 
 use std::cell::RefCell;
@@ -38,14 +38,14 @@ pub fn is_meant(waiting: &str) -> bool {
 
 /// None while flushing goes on, and where the table is not there.
 pub fn in_force(installed: &Installed) -> Result<Option<Paused>, Error> {
-    if installed.table_oid(Table::FlushState)?.is_none() {
+    if installed.table_oid(Table::FlushPause)?.is_none() {
         return Ok(None);
     }
     let text = format!(
-        "SELECT paused_at, coalesce(paused_by, ''), pause_reason,
+        "SELECT paused_at, paused_by, pause_reason,
                 format('{SAID} %s since %s%s', paused_by, date_trunc('second', paused_at), ': ' || pause_reason)
-         FROM {} WHERE paused_at IS NOT NULL",
-        installed.qualified(Table::FlushState)
+         FROM {}",
+        installed.qualified(Table::FlushPause)
     );
     read(&text, vec![], |rows| {
         if rows.is_empty() {
@@ -129,14 +129,14 @@ fn pause_here(by: String, reason: Option<String>) -> Result<bool, Error> {
             fault,
         });
     }
-    let state = state_to_write()?;
+    let paused = table_to_write()?;
+    // Waits for nobody but somebody else who pauses or resumes.
     let text = format!(
-        "WITH before AS (SELECT paused_at FROM {state})
-         INSERT INTO {state} AS s (paused_at, paused_by, pause_reason) VALUES (clock_timestamp(), $1, $2)
+        "WITH before AS (SELECT FROM {paused})
+         INSERT INTO {paused} AS p (paused_at, paused_by, pause_reason) VALUES (clock_timestamp(), $1, $2)
          ON CONFLICT (only_row) DO UPDATE
-             SET paused_at = coalesce(s.paused_at, excluded.paused_at), paused_by = excluded.paused_by,
-                 pause_reason = coalesce(excluded.pause_reason, s.pause_reason)
-         RETURNING (SELECT paused_at FROM before) IS NULL"
+             SET paused_by = excluded.paused_by, pause_reason = coalesce(excluded.pause_reason, p.pause_reason)
+         RETURNING NOT EXISTS (SELECT FROM before)"
     );
     let changed: Option<bool> = write(&text, vec![argument(by), argument(reason)], value)?;
     tell();
@@ -149,18 +149,15 @@ fn resume() -> Result<bool, ErrorReport> {
 }
 
 fn resume_here() -> Result<bool, Error> {
-    let state = state_to_write()?;
-    let text = format!(
-        "UPDATE {state} SET paused_at = NULL, paused_by = NULL, pause_reason = NULL WHERE paused_at IS NOT NULL RETURNING true"
-    );
+    let text = format!("DELETE FROM {} RETURNING true", table_to_write()?);
     let changed: Option<bool> = write(&text, vec![], value)?;
     tell();
     Ok(changed == Some(true))
 }
 
-fn state_to_write() -> Result<String, Error> {
+fn table_to_write() -> Result<String, Error> {
     xact::check_writable()?;
     let installed = Installed::require()?;
-    installed.require_table(Table::FlushState)?;
-    Ok(installed.qualified(Table::FlushState))
+    installed.require_table(Table::FlushPause)?;
+    Ok(installed.qualified(Table::FlushPause))
 }

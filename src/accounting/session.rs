@@ -16,6 +16,8 @@ const NOTED: Duration = Duration::from_secs(1);
 thread_local! {
     static SETTLED: Cell<bool> = const { Cell::new(false) };
     static LAST_NOTE: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Rows that were waiting then.
+    static WAITED: Cell<i64> = const { Cell::new(0) };
 }
 
 /// An older snapshot could neither see nor update what others have written since.
@@ -38,12 +40,13 @@ pub fn before_flush(installed: &Installed) -> Result<(), Error> {
 }
 
 pub fn after_flush(installed: &Installed, flushed: &Flushed) -> Result<(), Error> {
-    let quiet = flushed.taken() == 0 && flushed.waiting == 0;
+    let quiet = flushed.taken() == 0 && flushed.waiting == WAITED.get();
     let noted = LAST_NOTE.get().is_some_and(|last| last.elapsed() < NOTED);
     if quiet || noted || !is_for_me() || !state::is_kept(installed)? {
         return Ok(());
     }
     LAST_NOTE.set(Some(Instant::now()));
+    WAITED.set(flushed.waiting);
     let at = process::now();
     let found = xact::with_snapshot(|| backlog::measure(installed, Table::Ingest))?;
     // Who else flushes is not known here; but what others hold is still to be seen.

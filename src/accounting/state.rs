@@ -28,14 +28,26 @@ pub fn is_kept(installed: &Installed) -> Result<bool, Error> {
     Ok(found == Some(tables.len() as i64))
 }
 
-/// Writes down what is seen now, if there is an epoch. Passes over a row that somebody else is writing: that is as good.
+/// Whether nobody holds the row; then it is ours to the end of the transaction.
+pub fn is_free(installed: &Installed) -> Result<bool, Error> {
+    let text = format!(
+        "SELECT true FROM {} FOR UPDATE SKIP LOCKED",
+        installed.qualified(Table::FlushState)
+    );
+    let found: Option<bool> = write(&text, vec![], value)?;
+    Ok(found == Some(true))
+}
+
+/// Writes down what is seen now, unless a crash has ended the epoch and nobody has noticed yet. Passes over a row that somebody
+/// else is writing: that is as good.
 pub fn note(installed: &Installed, backlog: &Backlog, flushed_until: Option<i64>) -> Result<(), Error> {
     let state = installed.qualified(Table::FlushState);
+    let sentinel = installed.qualified(Table::Sentinel);
     let flushed_until = flushed_until.and_then(|at| TimestampWithTimeZone::try_from(at).ok());
     let text = format!(
         "UPDATE {state} SET seen_at = clock_timestamp(), timeline = $1, rows_waiting = $2, bytes_waiting = $3,
              rows_are_estimated = $4, flushed_until = greatest(flushed_until, $5)
-         WHERE ctid = (SELECT ctid FROM {state} WHERE epoch IS NOT NULL FOR UPDATE SKIP LOCKED)"
+         WHERE ctid = (SELECT ctid FROM {state} WHERE epoch IN (SELECT epoch FROM {sentinel}) FOR UPDATE SKIP LOCKED)"
     );
     let arguments = vec![
         argument(server::timeline()),

@@ -182,7 +182,10 @@ fn launcher_row(process: Option<Process>, overflow: u32, absence: Option<&Absenc
         row.detail = Some(format!(
             "{overflow} databases have no place on the board and get no workers"
         ));
-        row.hint = Some("Databases without the extension make room by themselves.".into());
+        row.hint = Some(
+            "Databases without the extension make room by themselves. Until then call stage_flush() and rotate_partitions() there."
+                .into(),
+        );
     }
     row
 }

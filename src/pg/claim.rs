@@ -18,6 +18,7 @@ use super::layout;
 use super::page_plan::{self, Found, Plan, Rooms, Work};
 use super::relation::Relation;
 use super::settings;
+use super::single;
 use super::verdicts::Verdicts;
 use crate::staging::batch::Batch;
 
@@ -96,11 +97,11 @@ impl Staging {
     }
 
     /// Whether there may be rows to take for the active snapshot, or moved ones to clear away. Ends at the first; rows that
-    /// stay cost it far less than they cost the executor.
-    pub fn work(&self) -> Work {
+    /// stay cost it far less than they cost the executor. With it, unless there is such work, how many rows others have locked.
+    pub fn work(&self) -> (Work, i64) {
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let mut verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
-        let mut found = Work::None;
+        let (mut found, mut locked) = (Work::None, 0);
         for block in self.blocks_in_order() {
             pgrx::check_for_interrupts!();
             let buffer = self.relation.pin(block);
@@ -108,7 +109,7 @@ impl Staging {
             let here = unsafe {
                 pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
                 let page = Page::new(pg_sys::BufferGetPage(buffer));
-                let work = page_plan::work(&mut verdicts, (buffer, page, block), self.rooms);
+                let work = page_plan::work(&mut verdicts, (buffer, page, block), self.rooms, &mut locked);
                 pg_sys::UnlockReleaseBuffer(buffer);
                 work
             };
@@ -117,7 +118,7 @@ impl Staging {
                 break;
             }
         }
-        found
+        (found, locked)
     }
 
     /// Every page once, from where the last batch of this process stopped: the pages before hold what it took, and to look
@@ -224,6 +225,8 @@ impl Claim<'_> {
         for time in &self.plan.waiting {
             self.batch.leave(*time, 1);
         }
+        self.batch.waiting.locked += self.plan.locked;
+        self.batch.waiting.held_back += self.plan.held_back;
         // SAFETY: pinned above.
         unsafe { pg_sys::ReleaseBuffer(buffer) };
         fault::point("page_claimed");
@@ -385,7 +388,7 @@ impl Claim<'_> {
             return;
         };
         let relation = self.staging.relation.as_ptr();
-        if !delete(relation, place(block, found.number), mark.cid) {
+        if !single::delete(relation, place(block, found.number), mark.cid) {
             return;
         }
         // SAFETY: pinned; the lock is for the header, the rest of a tuple never changes.
@@ -402,51 +405,5 @@ impl Claim<'_> {
                 self.batch.add(bytes, found.ingested_at, found.leaf);
             });
         }
-    }
-}
-
-/// Has the server delete a row that was visible a moment ago and whose page is pinned, without waiting for anybody.
-fn delete(relation: pg_sys::Relation, place: pg_sys::ItemPointerData, cid: pg_sys::CommandId) -> bool {
-    let mut failure = pg_sys::TM_FailureData::default();
-    let mut delete = |waits: bool| {
-        let mut place = place;
-        // SAFETY: the relation is open; the pin of the caller keeps the row in its place.
-        unsafe {
-            let crosscheck = std::ptr::null_mut();
-            pg_sys::heap_delete(relation, &mut place, cid, crosscheck, waits, &mut failure, false)
-        }
-    };
-    match delete(false) {
-        pg_sys::TM_Result::TM_Ok => true,
-        // Locked, perhaps by this transaction alone: then it can have the row for itself, and need not wait for it.
-        pg_sys::TM_Result::TM_BeingModified => {
-            lock(relation, place, cid) && delete(true) == pg_sys::TM_Result::TM_Ok
-        }
-        _ => false,
-    }
-}
-
-/// Locks a row against everybody else, if nobody else has.
-fn lock(relation: pg_sys::Relation, place: pg_sys::ItemPointerData, cid: pg_sys::CommandId) -> bool {
-    let mut failure = pg_sys::TM_FailureData::default();
-    let mut buffer = 0;
-    let mut tuple = pg_sys::HeapTupleData {
-        t_self: place,
-        ..Default::default()
-    };
-    // SAFETY: the relation is open; the pin that comes with the answer is given back.
-    unsafe {
-        let result = pg_sys::heap_lock_tuple(
-            relation,
-            &mut tuple,
-            cid,
-            pg_sys::LockTupleMode::LockTupleExclusive,
-            pg_sys::LockWaitPolicy::LockWaitSkip,
-            false,
-            &mut buffer,
-            &mut failure,
-        );
-        pg_sys::ReleaseBuffer(buffer);
-        result == pg_sys::TM_Result::TM_Ok
     }
 }

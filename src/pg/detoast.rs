@@ -39,6 +39,8 @@ pub unsafe fn with_values_inside(bytes: &[u8], descriptor: pg_sys::TupleDesc, ta
         };
         values[COLUMNS - 1] = pg_sys::Datum::from(inside);
         let whole = pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+        // Where it was.
+        (*(*whole).t_data).t_ctid = (*header).t_ctid;
         take(std::slice::from_raw_parts(
             (*whole).t_data.cast::<u8>(),
             (*whole).t_len as usize,

@@ -45,6 +45,7 @@ pub mod rewrite;
 pub mod server;
 pub mod settings;
 pub mod signals;
+mod single;
 pub mod slots;
 pub mod sqlstate;
 pub mod stream;

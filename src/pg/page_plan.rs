@@ -27,6 +27,10 @@ pub struct Plan {
     pub dead: Vec<u16>,
     /// Times of rows for which there is no partition yet.
     pub waiting: Vec<i64>,
+    /// Rows that other transactions have locked.
+    pub locked: i64,
+    /// Rows that are to stay where they are.
+    pub held_back: i64,
     /// There are deleted rows that somebody may still look for.
     pub leftover: bool,
     /// There is something that is neither dead nor to be taken.
@@ -64,6 +68,8 @@ impl Plan {
         self.single.clear();
         self.dead.clear();
         self.waiting.clear();
+        self.locked = 0;
+        self.held_back = 0;
         self.leftover = false;
         self.kept = false;
         self.newest = None;
@@ -92,7 +98,8 @@ impl Plan {
                 self.note_newest(page.tuple(item));
                 return self.dead.push(number);
             }
-            Kind::Leave => {
+            Kind::Leave | Kind::Locked => {
+                self.locked += i64::from(matches!(kind, Kind::Locked));
                 self.kept = true;
                 return;
             }
@@ -102,6 +109,11 @@ impl Plan {
                 return;
             }
         };
+        if batch.keeps(at.2, number) {
+            self.held_back += 1;
+            self.kept = true;
+            return;
+        }
         let Some((route, ingested_at)) = batch.route(page.bytes(item)) else {
             self.kept = true;
             return;
@@ -145,7 +157,13 @@ pub enum Work {
     Now,
 }
 
-pub fn work(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32), rooms: Rooms) -> Work {
+/// Also counts, up to where it ends, the rows that other transactions have locked.
+pub fn work(
+    verdicts: &mut Verdicts,
+    at: (pg_sys::Buffer, Page, u32),
+    rooms: Rooms,
+    locked: &mut i64,
+) -> Work {
     let page = at.1;
     let (mut dead, mut kept, mut waits) = (false, false, false);
     for number in 1..=page.items() {
@@ -158,6 +176,10 @@ pub fn work(verdicts: &mut Verdicts, at: (pg_sys::Buffer, Page, u32), rooms: Roo
                 Kind::Plain | Kind::Single => return Work::Now,
                 Kind::Dead => dead = true,
                 Kind::Leave => kept = true,
+                Kind::Locked => {
+                    kept = true;
+                    *locked += 1;
+                }
                 Kind::Leftover => waits = true,
             },
         }
@@ -184,6 +206,8 @@ enum Kind {
     Single,
     Dead,
     Leave,
+    /// By somebody else, without being deleted.
+    Locked,
     Leftover,
 }
 
@@ -230,7 +254,7 @@ fn kind_of_touched(
     if !header.has_deleter() {
         // Somebody works with it: to try would cost a transaction id each time.
         if verdicts.is_held_by_others(header) {
-            return Some(Kind::Leave);
+            return Some(Kind::Locked);
         }
         return Some(single_if_visible(verdicts, buffer, tuple));
     }

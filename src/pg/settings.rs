@@ -167,14 +167,10 @@ pub fn commit_at_once() {
     });
 }
 
-/// Until the end of this transaction its commit waits at least for the local disk.
+/// The commit of this transaction waits at least for the local disk, whatever synchronous_commit is by then.
 pub fn commit_to_local_disk() {
-    // SAFETY: reads a setting of this process.
-    let waits_for_nothing =
-        unsafe { pg_sys::synchronous_commit == pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32 };
-    if waits_for_nothing {
-        set_locally(c"synchronous_commit", c"local");
-    }
+    // SAFETY: sets a flag of this transaction.
+    unsafe { pg_sys::ForceSyncCommit() }
 }
 
 /// Until the end of the transaction.

@@ -295,13 +295,32 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("epoch", "uuid"),
             ("seen_at", "timestamp with time zone"),
             ("rows_waiting", "bigint"),
+        ],
+    },
+    DataTable {
+        table: Table::FlushPause,
+        create: include_str!("../../sql/setup/flush_pause.sql"),
+        guards: &[],
+        columns: &[
+            ("only_row", "boolean"),
             ("paused_at", "timestamp with time zone"),
+            ("paused_by", "text"),
+            ("pause_reason", "text"),
         ],
     },
     DataTable {
         table: Table::Sentinel,
         create: include_str!("../../sql/setup/flush_sentinel.sql"),
-        guards: &[],
+        guards: &[
+            Guard::function(
+                "sentinel_refuses_truncate",
+                include_str!("../../sql/setup/sentinel_refuses_truncate.sql"),
+            ),
+            Guard::trigger(
+                "sentinel_refuses_truncate",
+                include_str!("../../sql/setup/flush_sentinel_guard.sql"),
+            ),
+        ],
         columns: &[("epoch", "uuid")],
     },
     DataTable {

@@ -2,7 +2,8 @@
 
 use super::ids::Ids;
 use super::judge::Window;
-use super::reading::Tuple;
+use super::kept::{Places, key};
+use super::reading::{CTID, Tuple};
 use super::route::{Route, Router, Waiting};
 use super::spare::{self, Spare};
 use crate::pg::arena::{Arena, Place, reserve};
@@ -36,6 +37,8 @@ pub struct Batch {
     pub attributes: Ids,
     pub router: Router,
     pub waiting: Waiting,
+    /// What is to stay where it is.
+    pub kept: Places,
     most_rows: usize,
     most_bytes: usize,
 }
@@ -49,6 +52,7 @@ impl Batch {
             attributes: Ids::default(),
             router,
             waiting: Waiting::default(),
+            kept: Places::default(),
             most_rows,
             most_bytes,
         }
@@ -108,6 +112,20 @@ impl Batch {
         } else {
             self.waiting.add_hour(time, rows);
         }
+    }
+
+    /// Whether the row in this place is to stay there.
+    #[inline]
+    pub fn keeps(&self, block: u32, number: u16) -> bool {
+        !self.kept.is_empty() && self.kept.contains(&key(block, number))
+    }
+
+    /// The place in staging from which a row was taken, where it is known.
+    pub fn taken_from(&self, row: &Row) -> Option<u64> {
+        let bytes = self.tuple(row).get(CTID..CTID + 6)?;
+        let half = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+        let block = u32::from(half(0)) << 16 | u32::from(half(2));
+        (half(4) != 0).then(|| key(block, half(4)))
     }
 
     /// Adds a row with a copy of its tuple.

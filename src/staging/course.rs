@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::blame::{Blame, blame};
+use super::kept::Kept;
 use crate::pg::xact::Failure;
 use crate::worker::schedule;
 
@@ -60,6 +61,8 @@ pub struct Course {
     complaint: RefCell<Option<String>>,
     /// Whether this flush writes documents, once it has been asked.
     projects: Cell<Option<bool>>,
+    /// Bad rows that wait for the table of the rejected ones.
+    pub kept: Kept,
     now: i64,
 }
 

@@ -2,6 +2,8 @@
 //! rows that have no partition yet get one, or wait. All in the caller's transaction, so that a row is moved exactly once
 //! or not at all. No watermark: what is taken is what is visible, whoever committed it when.
 
+use std::cell::OnceCell;
+
 use crate::accounting::tally;
 use crate::error::Error;
 use crate::guc;
@@ -130,12 +132,12 @@ fn take_in(installed: &Installed, max_rows: i64, course: &Course) -> Result<bool
     }
 }
 
-/// The cheap answer that an idle flusher needs: reads, takes no transaction id, writes nothing.
-fn look(installed: &Installed, door: Table) -> Result<Work, Error> {
+/// The cheap answer that an idle flusher needs, and how many rows others have locked: reads, takes no transaction id, writes nothing.
+fn look(installed: &Installed, door: Table) -> Result<(Work, i64), Error> {
     match Staging::open(installed.require_table(door)?) {
         Some(direct) => xact::with_snapshot(|| Ok(direct.work())),
-        None if is_empty(installed, door)? => Ok(Work::None),
-        None => Ok(Work::Now),
+        None if is_empty(installed, door)? => Ok((Work::None, 0)),
+        None => Ok((Work::Now, 0)),
     }
 }
 
@@ -153,22 +155,32 @@ pub fn flush_door(
     max_rows: i64,
     course: &Course,
 ) -> Result<Flushed, Error> {
-    let work = look(installed, door)?;
+    let (work, locked) = look(installed, door)?;
     if work != Work::Now {
         return Ok(Flushed {
             unfinished: work != Work::None,
+            waiting: locked,
+            waiting_reason: (locked > 0).then(|| LOCKED.to_owned()),
             ..Flushed::default()
         });
     }
-    ensure_ahead(installed, Parent::Rejected)?;
+    let rejected = installed.require_table(Table::Rejected)?.to_u32();
+    course.writes(None);
+    if !course.is_left_alone(rejected) {
+        course.kept.forget();
+        course.writes(Some(rejected));
+        ensure_ahead(installed, Parent::Rejected)?;
+        course.writes(None);
+    }
     if door == Table::Ingest {
         // The rows go for good from a table that a crash empties; their facts must not be lost in the same crash.
         settings::commit_to_local_disk();
     }
     let (mut flushed, waiting) = move_rows(installed, door, max_rows, course)?;
     flushed.unfinished = true;
-    flushed.waiting = waiting.rows + waiting.held_back;
+    flushed.waiting = waiting.all();
     if waiting.rows == 0 {
+        flushed.waiting_reason = (waiting.locked > 0).then(|| LOCKED.to_owned());
         return Ok(flushed);
     }
     let times: Vec<i64> = waiting
@@ -183,7 +195,7 @@ pub fn flush_door(
             if left > 0 {
                 let (more, waiting) = move_rows(installed, door, left, course)?;
                 flushed.add(more);
-                flushed.waiting = waiting.rows + waiting.held_back;
+                flushed.waiting = waiting.all();
             }
             flushed.partitions_created = created;
             if flushed.waiting > 0 {
@@ -199,6 +211,9 @@ pub fn flush_door(
     }
     Ok(flushed)
 }
+
+/// Why rows wait that are there to be taken.
+const LOCKED: &str = "other transactions have locked them";
 
 /// Why rows wait although partitions could be made.
 fn still_waiting(created: usize, left: i64) -> String {
@@ -219,6 +234,8 @@ pub struct Move<'a> {
     /// The transaction had written something before: perhaps attributes.
     pub wrote_before: bool,
     pub course: &'a Course,
+    /// What makes deferred constraints of facts immediate, once it was looked up.
+    pub not_deferred: OnceCell<Option<String>>,
 }
 
 impl Move<'_> {
@@ -245,6 +262,7 @@ fn move_rows(
         partitions: partitions::to_write(facts),
         wrote_before: xact::has_id(),
         course,
+        not_deferred: OnceCell::new(),
     };
     let periods = work
         .partitions
@@ -257,6 +275,7 @@ fn move_rows(
     let most_rows = usize::try_from(max_rows).unwrap_or(usize::MAX);
     let router = Router::new(periods, closed, accepted(installed)?);
     let mut batch = Batch::new(router, most_rows, guc::flush_memory());
+    batch.kept = course.kept.of(staging.to_u32());
 
     let direct = Staging::open(staging);
     fault::point("opened");

@@ -3,45 +3,12 @@
 
 use std::borrow::Cow;
 
-use super::json_text::{JsonFault, MOST_LEVELS, json_fault};
+use super::json_text::json_fault;
 use super::reading::Reading;
 
-/// What the dictionary says about values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ValueType {
-    Number,
-    Integer,
-    Boolean,
-    Timestamp,
-    Text,
-    Json,
-}
-
-impl ValueType {
-    pub const ALL: [ValueType; 6] = [
-        ValueType::Number,
-        ValueType::Integer,
-        ValueType::Boolean,
-        ValueType::Timestamp,
-        ValueType::Text,
-        ValueType::Json,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            ValueType::Number => "number",
-            ValueType::Integer => "integer",
-            ValueType::Boolean => "boolean",
-            ValueType::Timestamp => "timestamp",
-            ValueType::Text => "text",
-            ValueType::Json => "json",
-        }
-    }
-
-    pub fn named(name: &str) -> Option<ValueType> {
-        Self::ALL.into_iter().find(|value_type| value_type.name() == name)
-    }
-}
+pub use super::fault::Fault;
+pub use super::value_type::ValueType;
+pub use super::window::{Accepted, Around, Window};
 
 /// One attribute, as far as readings depend on it. Neither can ever change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,108 +16,6 @@ pub struct Attribute {
     /// 0: shared by all.
     pub tenant_id: i64,
     pub value_type: ValueType,
-}
-
-/// Times that are accepted, in the server's microseconds, `until` not included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    pub from: i64,
-    pub until: i64,
-}
-
-impl Window {
-    #[inline]
-    pub fn accepts(&self, time: i64) -> bool {
-        self.from <= time && time < self.until
-    }
-}
-
-/// How far `observed_at` may be from the reading's own `ingested_at`, in microseconds; i64::MAX: any time will do. From
-/// `ingested_at` and not from the clock of the flush, so that a reading that had to wait is judged as it would have been at
-/// once, and the same whenever it is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Around {
-    pub past: i64,
-    pub future: i64,
-}
-
-impl Around {
-    #[inline]
-    pub fn accepts(&self, ingested_at: i64, observed_at: i64) -> bool {
-        let ahead = observed_at.saturating_sub(ingested_at);
-        let behind = ingested_at.saturating_sub(observed_at);
-        ahead <= self.future && behind <= self.past
-    }
-}
-
-/// The times that are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
-    pub ingested_at: Window,
-    pub observed_at: Around,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    Missing(&'static str),
-    TenantTooLow,
-    IngestedAtOutside,
-    ObservedAtInfinite,
-    ObservedAtOutside,
-    NoValue,
-    SeveralValues,
-    NotRegistered,
-    WrongKind(ValueType),
-    NoBoolean,
-    TooLong,
-    Json(JsonFault),
-}
-
-impl Fault {
-    pub fn sqlstate(self) -> &'static str {
-        match self {
-            Fault::Missing(_) => "23502",
-            Fault::TenantTooLow | Fault::NoBoolean => "22003",
-            Fault::IngestedAtOutside | Fault::ObservedAtInfinite | Fault::ObservedAtOutside => "22008",
-            Fault::NoValue | Fault::SeveralValues => "22023",
-            Fault::NotRegistered => "42704",
-            Fault::WrongKind(_) => "42804",
-            Fault::TooLong => "54000",
-            Fault::Json(JsonFault::Invalid) => "22P02",
-            Fault::Json(JsonFault::Zero) => "22P05",
-            Fault::Json(JsonFault::NumberOutOfRange) => "22003",
-            Fault::Json(JsonFault::TooDeep) => "54001",
-        }
-    }
-
-    pub fn reason(self) -> Cow<'static, str> {
-        match self {
-            Fault::Missing(column) => format!("{column} is missing").into(),
-            Fault::TenantTooLow => "tenant_id is below 1".into(),
-            Fault::IngestedAtOutside => "ingested_at is outside the accepted window".into(),
-            Fault::ObservedAtInfinite => "observed_at is infinite".into(),
-            Fault::ObservedAtOutside => "observed_at is too far from ingested_at".into(),
-            Fault::NoValue => "no value is set".into(),
-            Fault::SeveralValues => "more than one value is set".into(),
-            Fault::NotRegistered => "attribute is not registered for the tenant".into(),
-            Fault::WrongKind(ValueType::Number) => "attribute is a number, value is not".into(),
-            Fault::WrongKind(value_type) => {
-                let column = match value_type {
-                    ValueType::Text | ValueType::Json => "value_text",
-                    _ => "value_int",
-                };
-                format!("attribute is {}, value is not in {column}", value_type.name()).into()
-            }
-            Fault::NoBoolean => "boolean is neither 0 nor 1".into(),
-            Fault::TooLong => "value is longer than pg_telemetry.max_value_size".into(),
-            Fault::Json(JsonFault::Invalid) => "attribute is json, value is not".into(),
-            Fault::Json(JsonFault::Zero) => "json has the character \\u0000, which jsonb cannot hold".into(),
-            Fault::Json(JsonFault::NumberOutOfRange) => "json has a number out of range of numeric".into(),
-            Fault::Json(JsonFault::TooDeep) => {
-                format!("json is nested more than {MOST_LEVELS} levels deep").into()
-            }
-        }
-    }
 }
 
 const MINUS_INFINITY: i64 = i64::MIN;
@@ -231,6 +96,7 @@ pub fn text_fault<'a>(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::staging::json_text::JsonFault;
 
     const ACCEPTED: Accepted = Accepted {
         ingested_at: Window {
@@ -413,72 +279,6 @@ mod tests {
         assert_eq!(as_number(unknown), Some(Fault::NotRegistered));
     }
 
-    /// Every fault there is, in all its forms.
-    fn faults() -> Vec<Fault> {
-        use Fault::*;
-        // A new one does not compile before it is named here and listed below.
-        let _named = |fault: Fault| match fault {
-            Missing(_)
-            | TenantTooLow
-            | IngestedAtOutside
-            | ObservedAtInfinite
-            | ObservedAtOutside
-            | NoValue
-            | SeveralValues
-            | NotRegistered
-            | WrongKind(_)
-            | NoBoolean
-            | TooLong
-            | Json(JsonFault::Invalid | JsonFault::Zero | JsonFault::NumberOutOfRange | JsonFault::TooDeep) =>
-                {}
-        };
-        let missing = ["tenant_id", "entity_id", "attribute_id", "ingested_at"].map(Missing);
-        let others = [
-            TenantTooLow,
-            IngestedAtOutside,
-            ObservedAtInfinite,
-            ObservedAtOutside,
-            NoValue,
-            SeveralValues,
-            NotRegistered,
-            NoBoolean,
-            TooLong,
-            Json(JsonFault::Invalid),
-            Json(JsonFault::Zero),
-            Json(JsonFault::NumberOutOfRange),
-            Json(JsonFault::TooDeep),
-        ];
-        let wrong_kinds = ValueType::ALL.map(WrongKind);
-        [&missing[..], &others, &wrong_kinds].concat()
-    }
-
-    #[test]
-    fn the_readme_lists_every_reason_and_no_other() {
-        let readme = include_str!("../../README.md");
-        let (_, table) = readme.split_once("| SQLSTATE | `reason` |").unwrap();
-        let mut documented: Vec<(&str, &str)> = Vec::new();
-        for line in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
-            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            let reasons = cells[2].split('`').skip(1).step_by(2);
-            documented.extend(reasons.map(|reason| (cells[1], reason)));
-        }
-        let reasons: Vec<(&str, String)> = faults()
-            .into_iter()
-            .map(|fault| (fault.sqlstate(), fault.reason().into_owned()))
-            .collect();
-        for (sqlstate, reason) in &reasons {
-            assert!(
-                documented.contains(&(*sqlstate, reason)),
-                "not in README.md: {sqlstate} {reason}"
-            );
-        }
-        assert_eq!(
-            documented.len(),
-            reasons.len(),
-            "README.md has reasons that do not exist"
-        );
-    }
-
     #[test]
     fn only_json_is_read_and_only_when_it_is_short_enough() {
         let judged = |value_type, length, text: &'static str| {
@@ -492,13 +292,5 @@ mod tests {
             judged(ValueType::Json, 1, "{"),
             Some(Fault::Json(JsonFault::Invalid))
         );
-    }
-
-    #[test]
-    fn types_are_found_by_their_names() {
-        for value_type in ValueType::ALL {
-            assert_eq!(ValueType::named(value_type.name()), Some(value_type));
-        }
-        assert_eq!(ValueType::named("decimal"), None);
     }
 }

@@ -2,6 +2,7 @@
 //! facts, which `pg::layout` has compared with the table at hand.
 
 /// Bytes of a tuple before the null bitmap.
+pub const CTID: usize = 12;
 pub const FIXED_HEADER: usize = 23;
 pub const INFOMASK2: usize = 18;
 pub const INFOMASK: usize = 20;

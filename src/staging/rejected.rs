@@ -61,9 +61,6 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// Writes the rows with their faults and returns how many they were.
 pub fn write(work: &Move, batch: &Batch, refused: &[Refused]) -> Result<i64, Error> {
-    if refused.is_empty() {
-        return Ok(0);
-    }
     let rejected = work.installed.require_table(Table::Rejected)?;
     let partitions = partitions::to_write(rejected);
     // now() of SQL; in a transaction that began so long ago that its partition is gone, the time of day.

@@ -88,6 +88,8 @@ pub struct Waiting {
     pub rows: i64,
     /// Further ones, whose partition is there, but cannot be written.
     pub held_back: i64,
+    /// Further ones, which other transactions have locked.
+    pub locked: i64,
     /// By the hour.
     times: BTreeMap<i64, i64>,
     last_hour: Option<i64>,
@@ -105,6 +107,10 @@ impl Waiting {
             self.times.entry(hour).or_insert(time);
             self.last_hour = Some(hour);
         }
+    }
+
+    pub fn all(&self) -> i64 {
+        self.rows + self.held_back + self.locked
     }
 
     /// At most so many, the earliest first.

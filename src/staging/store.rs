@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 
 use super::batch::{Batch, Row};
 use super::careful;
+use super::deferred;
 use super::dictionary::{self, Attributes};
 use super::flush::{Flushed, Move, around};
 use super::judge::{self, Accepted, Fault, text_fault};
@@ -43,6 +44,7 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
     let (mut good, mut refused) = judge(work, batch)?;
     fault::point("judged");
     count(batch, &good);
+    check_rejected_is_open(work, batch, &refused)?;
     let order = |row: &Row| (row.leaf, row.ingested_at);
     if !good.is_sorted_by_key(order) {
         good.sort_by_key(order);
@@ -55,12 +57,18 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
             let not_stored: HashSet<Row> = refused[by_judge..].iter().map(|(row, _)| *row).collect();
             good.retain(|row| !not_stored.contains(row));
         }
+        check_rejected_is_open(work, batch, &refused)?;
         written
     } else {
         write_facts(work, facts, batch, &good)?
     };
     fault::point("before_rejected");
-    flushed.rejected = rejected::write(work, batch, &refused)?;
+    if !refused.is_empty() {
+        work.course
+            .writes(Some(work.installed.require_table(Table::Rejected)?.to_u32()));
+        flushed.rejected = rejected::write(work, batch, &refused)?;
+        work.course.writes(None);
+    }
     project::project_stored(work, batch, &good)?;
     // Their memory is for the next batch.
     batch.rows = good;
@@ -90,6 +98,19 @@ fn count(batch: &Batch, rows: &[Row]) {
     for ((tenant, attribute), times) in counted {
         heat::count_many(tenant, attribute, Use::Written, times);
     }
+}
+
+/// While rejected is left alone, bad rows have to stay in staging. They were taken already: so this flush ends here, and the next
+/// one knows them.
+fn check_rejected_is_open(work: &Move, batch: &Batch, refused: &[Refused]) -> Result<(), Error> {
+    let rejected = work.installed.require_table(Table::Rejected)?.to_u32();
+    if refused.is_empty() || !work.course.is_left_alone(rejected) {
+        return Ok(());
+    }
+    let staging = work.installed.require_table(work.door)?.to_u32();
+    let places = refused.iter().map(|(row, _)| batch.taken_from(row));
+    work.course.kept.keep(staging, places);
+    Err(Error::RejectedIsClosed(work.installed.qualified(Table::Rejected)))
 }
 
 /// The rows that may be stored, and the others with their faults. No row is left in the batch.
@@ -185,6 +206,7 @@ pub fn write_facts(work: &Move, facts: pg_sys::Oid, batch: &mut Batch, rows: &[R
         work.course.writes(None);
         return Ok(stored);
     }
+    deferred::make_immediate(work)?;
     let text = format!(
         "INSERT INTO {} ({COLUMNS}) SELECT {COLUMNS} FROM {TAKEN}",
         work.installed.qualified(Table::Facts)

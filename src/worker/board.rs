@@ -1,113 +1,16 @@
 //! The board in shared memory on which launcher and workers write what they do, and from which `worker_status` reads.
 //! Plain data without pointers: it is shared between processes. Times are PostgreSQL timestamps; 0 is "never".
 
-use crate::guc::MAX_FLUSH_WORKERS;
+use super::role::TASKS;
+
+pub use super::role::{ROLES, Role};
+pub use super::task_state::TaskState;
 
 /// Databases of one cluster that can have workers at the same time.
 pub const DATABASES: usize = 64;
 
 /// Jobs that can wait for one janitor.
 const JOBS: usize = 16;
-
-/// Places for the tasks of a keeper and of a janitor; a flusher has a single task.
-const KEEPER_TASKS: usize = 16;
-const JANITOR_TASKS: usize = 12;
-const TASKS: usize = MAX_FLUSH_WORKERS + KEEPER_TASKS + JANITOR_TASKS;
-
-/// The processes that serve one database. The discriminants are indexes into `Database::workers`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    Flusher(u8),
-    Keeper,
-    Janitor,
-    /// Looks whether the extension is there, and ends.
-    Probe,
-}
-
-pub const ROLES: usize = MAX_FLUSH_WORKERS + 3;
-
-impl Role {
-    pub fn index(self) -> usize {
-        match self {
-            Role::Flusher(number) => usize::from(number),
-            Role::Keeper => MAX_FLUSH_WORKERS,
-            Role::Janitor => MAX_FLUSH_WORKERS + 1,
-            Role::Probe => MAX_FLUSH_WORKERS + 2,
-        }
-    }
-
-    pub fn from_index(index: usize) -> Option<Role> {
-        match index {
-            MAX_FLUSH_WORKERS => Some(Role::Keeper),
-            _ if index == Role::Janitor.index() => Some(Role::Janitor),
-            _ if index == Role::Probe.index() => Some(Role::Probe),
-            _ => u8::try_from(index)
-                .ok()
-                .filter(|n| usize::from(*n) < MAX_FLUSH_WORKERS)
-                .map(Role::Flusher),
-        }
-    }
-
-    /// Where the state of a task is kept; None for a task that the role does not have.
-    fn place(self, task: usize) -> Option<usize> {
-        let (first, count) = match self {
-            Role::Flusher(number) => (usize::from(number), 1),
-            Role::Keeper => (MAX_FLUSH_WORKERS, KEEPER_TASKS),
-            Role::Janitor => (MAX_FLUSH_WORKERS + KEEPER_TASKS, JANITOR_TASKS),
-            Role::Probe => return None,
-        };
-        (task < count).then_some(first + task)
-    }
-
-    /// As in `pg_stat_activity.backend_type`, without the prefix.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Role::Flusher(_) => "flusher",
-            Role::Keeper => "keeper",
-            Role::Janitor => "janitor",
-            Role::Probe => "probe",
-        }
-    }
-
-    /// As in `worker_status.worker`.
-    pub fn label(self) -> String {
-        match self {
-            Role::Flusher(number) => format!("flusher {}", number + 1),
-            other => other.kind().to_owned(),
-        }
-    }
-}
-
-/// Text of at most N bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct Text<const N: usize> {
-    length: u16,
-    bytes: [u8; N],
-}
-
-impl<const N: usize> Text<N> {
-    pub const EMPTY: Self = Text {
-        length: 0,
-        bytes: [0; N],
-    };
-
-    /// Cut at a character, so that what is read back is valid.
-    pub fn new(text: &str) -> Self {
-        let cut = text.floor_char_boundary(N.min(usize::from(u16::MAX)));
-        let mut bytes = [0; N];
-        bytes[..cut].copy_from_slice(&text.as_bytes()[..cut]);
-        Text {
-            length: cut as u16,
-            bytes,
-        }
-    }
-
-    /// None when empty.
-    pub fn get(&self) -> Option<String> {
-        let bytes = self.bytes.get(..usize::from(self.length))?;
-        (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into_owned())
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 pub struct Process {
@@ -133,76 +36,6 @@ impl Process {
             starts: self.starts.saturating_add(1),
             done: false,
         };
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct TaskState {
-    pub running: bool,
-    pub last_start: i64,
-    pub last_success: i64,
-    pub last_duration_us: i64,
-    pub runs: u64,
-    pub errors: u64,
-    pub consecutive_errors: u32,
-    pub last_error_at: i64,
-    pub backoff_until: i64,
-    pub sqlstate: Text<5>,
-    pub message: Text<200>,
-    /// Why the task has nothing to do just now, although something may be waiting.
-    pub waiting: Text<160>,
-}
-
-impl TaskState {
-    const NONE: Self = TaskState {
-        running: false,
-        last_start: 0,
-        last_success: 0,
-        last_duration_us: 0,
-        runs: 0,
-        errors: 0,
-        consecutive_errors: 0,
-        last_error_at: 0,
-        backoff_until: 0,
-        sqlstate: Text::EMPTY,
-        message: Text::EMPTY,
-        waiting: Text::EMPTY,
-    };
-
-    pub fn begin(&mut self, now: i64) {
-        self.running = true;
-        self.last_start = now;
-    }
-
-    pub fn succeed(&mut self, now: i64, duration_us: i64, waiting: Option<&str>) {
-        self.running = false;
-        self.last_success = now;
-        self.last_duration_us = duration_us;
-        self.runs += 1;
-        self.consecutive_errors = 0;
-        self.backoff_until = 0;
-        self.waiting = waiting.map_or(Text::EMPTY, Text::new);
-    }
-
-    /// A run that did what it could, and left alone what is in the way. That this was met is an error, recorded by `fail`.
-    pub fn hinder(&mut self, now: i64, duration_us: i64, backoff_us: i64, waiting: &str) {
-        self.running = false;
-        self.last_success = now;
-        self.last_duration_us = duration_us;
-        self.runs += 1;
-        self.backoff_until = now.saturating_add(backoff_us);
-        self.waiting = Text::new(waiting);
-    }
-
-    pub fn fail(&mut self, now: i64, duration_us: i64, backoff_us: i64, sqlstate: &str, message: &str) {
-        self.running = false;
-        self.last_duration_us = duration_us;
-        self.errors += 1;
-        self.consecutive_errors = self.consecutive_errors.saturating_add(1);
-        self.last_error_at = now;
-        self.backoff_until = now.saturating_add(backoff_us);
-        self.sqlstate = Text::new(sqlstate);
-        self.message = Text::new(message);
     }
 }
 
@@ -383,32 +216,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_role_has_its_own_place() {
-        for index in 0..ROLES {
-            assert_eq!(Role::from_index(index).unwrap().index(), index);
-        }
-        assert_eq!(Role::from_index(ROLES), None);
-    }
-
-    #[test]
-    fn no_two_tasks_share_a_place() {
-        let mut places = std::collections::HashSet::new();
-        for role in (0..ROLES).filter_map(Role::from_index) {
-            for place in (0..TASKS).map_while(|task| role.place(task)) {
-                assert!(place < TASKS && places.insert(place), "{role:?}");
-            }
-        }
-        assert_eq!(places.len(), TASKS);
-    }
-
-    #[test]
-    fn text_is_cut_at_a_character() {
-        assert_eq!(Text::<5>::new("naïve").get().unwrap(), "naïv");
-        assert_eq!(Text::<3>::new("naï").get().unwrap(), "na");
-        assert_eq!(Text::<3>::new("").get(), None);
-    }
-
-    #[test]
     fn what_was_seen_before_a_notice_does_not_count() {
         let mut board = Board::new();
         board.notice(7);
@@ -446,20 +253,5 @@ mod tests {
         assert!(database.has_jobs());
         assert_eq!(database.take_job(), Some(job));
         assert_eq!(database.take_job(), None);
-    }
-
-    #[test]
-    fn a_success_ends_a_backoff_and_keeps_the_last_error() {
-        let mut task = TaskState::NONE;
-        task.begin(10);
-        task.fail(20, 10, 100, "55P03", "lock timeout");
-        assert_eq!((task.consecutive_errors, task.backoff_until), (1, 120));
-        task.begin(130);
-        task.succeed(140, 10, None);
-        assert_eq!(
-            (task.consecutive_errors, task.backoff_until, task.errors),
-            (0, 0, 1)
-        );
-        assert_eq!(task.message.get().unwrap(), "lock timeout");
     }
 }

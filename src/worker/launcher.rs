@@ -143,6 +143,7 @@ impl Launcher {
                 .count();
             board.overflow = u32::try_from(unplaced).unwrap_or(u32::MAX);
         });
+        shmem::retain_accounts(|oid| present.contains(&oid) && !absent.contains(&oid));
     }
 
     fn look(&self) -> Vec<Seen> {

@@ -5,12 +5,17 @@ pub mod board;
 mod entry;
 mod hold;
 mod janitor;
+mod last_flush;
 mod launcher;
 pub mod maintenance;
+mod place;
 mod readiness;
+mod record;
+mod role;
 pub mod schedule;
 mod service;
 pub mod task;
+mod task_state;
 mod upkeep;
 
 pub use entry::register;

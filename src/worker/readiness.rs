@@ -22,6 +22,7 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              ('replication_heartbeat', 'replication_heartbeat_pkey', 'constraint'),
              ('retention_policies', 'retention_policies_pkey', 'constraint'),
              ('flush_state', 'flush_state_pkey', 'key'),
+             ('flush_pause', 'flush_pause_pkey', 'key'),
              ('flush_sentinel', 'flush_sentinel_pkey', 'key'),
              ('flush_history', 'flush_history_pkey', 'key'),
              ('crash_history', 'crash_history_pkey', 'key'),

@@ -3,15 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use pgrx::pg_sys;
-use pgrx::prelude::*;
-
-use super::board::{Job, Presence, Role, TaskState};
+use super::board::{Job, Presence, Role};
 use super::hold;
+use super::place::{call_it_done, leave_place, notices, probe, take_place};
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
 use super::task::{
-    self, Context, Errand, Failed, Hindrance, Report, Run, Step, Steps, Task, Work, insist, tasks_of, try_with_care,
+    self, Context, Errand, Failed, Hindrance, Report, Run, Step, Steps, Task, Work, insist, tasks_of,
+    try_with_care,
 };
 use super::upkeep;
 use crate::accounting::keeper::close_accounts;
@@ -38,16 +37,6 @@ const JOB_TURN: Duration = Duration::from_secs(10);
 
 /// How long it is taken for granted that no restore has begun.
 const READY_FOR: Duration = Duration::from_secs(5);
-
-/// How long the last flush waits for the sessions of clients to end. They end at once when the server stops; when they
-/// stay, it was only this worker that was told to go.
-const SESSIONS_LEAVE: Duration = Duration::from_millis(250);
-
-/// Between two tries of the last flush.
-const LAST_TRIES: Duration = Duration::from_millis(10);
-
-/// Longest time for what is written down at the end.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 pub fn run(database: u32, role: Role) {
     signals::install(match role {
@@ -77,76 +66,19 @@ pub fn run(database: u32, role: Role) {
     call_it_done(database, role);
 }
 
-/// False when another process has this place, or the database is held for DROP and the like.
-fn take_place(database: u32, role: Role) -> bool {
-    shmem::change_database(database, |known| {
-        let taken = process::is_alive(known.workers[role.index()].pid);
-        if taken || hold::is_held(known) {
-            return false;
-        }
-        known.workers[role.index()].start(process::my_pid(), process::now());
-        true
-    })
-    .unwrap_or(false)
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn leave_place(_code: i32, _argument: pg_sys::Datum) {
-    let me = process::my_pid();
-    shmem::change(|board| {
-        for database in board.databases_mut() {
-            for worker in database.workers.iter_mut().filter(|worker| worker.pid == me) {
-                worker.pid = 0;
-            }
-        }
-    });
-}
-
-/// Tells the launcher that this process does not end by a fault, so that the next one in its place need not wait.
-fn call_it_done(database: u32, role: Role) {
-    shmem::change_database(database, |known| {
-        let place = &mut known.workers[role.index()];
-        place.done = place.pid == process::my_pid();
-    });
-}
-
-/// Tells the launcher whether the extension is in this database; false when it could not look.
-fn probe(database: u32) -> bool {
-    let notices = notices(database);
-    match xact::attempt(Duration::from_secs(10), || Ok(lock::extension_oid())) {
-        Ok(found) => {
-            let presence = if found.is_some() {
-                Presence::Installed
-            } else {
-                Presence::Absent
-            };
-            shmem::change(|board| board.saw(database, notices, presence));
-            true
-        }
-        Err(failure) => {
-            log!("pg_telemetry probe: {} ({})", failure.message, failure.sqlstate);
-            false
-        }
-    }
-}
-
-fn notices(database: u32) -> u32 {
-    shmem::look(|board| board.database(database).map_or(0, |known| known.notices)).unwrap_or(0)
-}
-
 /// What came of a run.
-enum Outcome<T> {
+pub enum Outcome<T> {
     Done(T),
     Waiting(String),
     /// The extension is not there.
     Gone,
 }
 
-struct Service {
-    database: u32,
-    role: Role,
-    born: Instant,
-    tasks: Vec<(&'static Task, Entry, LogGate)>,
+pub struct Service {
+    pub database: u32,
+    pub role: Role,
+    pub born: Instant,
+    pub tasks: Vec<(&'static Task, Entry, LogGate)>,
     installed: Option<Installed>,
     ready_until: Option<Instant>,
     last_job: Instant,
@@ -172,7 +104,7 @@ impl Service {
         }
     }
 
-    fn now(&self) -> Now {
+    pub fn now(&self) -> Now {
         self.born.elapsed()
     }
 
@@ -427,7 +359,7 @@ impl Service {
     }
 
     /// Runs `body` in its own transaction, with the extension locked against DROP and nobody able to change the role.
-    fn in_transaction<T>(
+    pub fn in_transaction<T>(
         &mut self,
         limit: Duration,
         body: impl FnOnce(&Context) -> Result<T, Error>,
@@ -489,119 +421,6 @@ impl Service {
         }
         false
     }
-
-    /// On the way down: what is staged reaches facts, so that a planned stop or switchover loses nothing. New rows may come
-    /// as long as there are sessions.
-    fn last_flush(&mut self) {
-        // The cancel that came with the signal was for what ran before.
-        signals::absorb_interrupts();
-        insist();
-        let limit = guc::shutdown_flush();
-        let start = Instant::now();
-        let held =
-            shmem::look(|board| board.database(self.database).is_some_and(hold::is_held)) == Some(true);
-        let Work::Periodic { run, .. } = tasks_of(self.role)[0].work else {
-            return;
-        };
-        let mut failed = None;
-        while !held && start.elapsed() < limit {
-            let begun = self.begin(0);
-            let left = limit.saturating_sub(start.elapsed());
-            match self.in_transaction(left, run) {
-                Ok(Outcome::Done(Report { again, .. })) => {
-                    failed = None;
-                    self.record_success(0, begun.elapsed(), None);
-                    let alone = process::client_sessions() == 0;
-                    if !again && (alone || start.elapsed() >= SESSIONS_LEAVE) {
-                        break;
-                    }
-                    if again {
-                        continue;
-                    }
-                }
-                Ok(Outcome::Gone) => break,
-                // Whoever is in the way is on the way down as well.
-                Ok(Outcome::Waiting(_)) => {}
-                Err(failure) if try_with_care(self.role, &failure) => continue,
-                Err(failure) => failed = Some((begun.elapsed(), failure)),
-            }
-            signals::wait(LAST_TRIES);
-            signals::absorb_interrupts();
-        }
-        if let Some((duration, failure)) = failed {
-            self.record_failure(0, duration, &failure, Duration::ZERO);
-        }
-    }
-
-    /// What is counted in shared memory is written down: the restart empties it.
-    fn last_words(&mut self) {
-        let held =
-            shmem::look(|board| board.database(self.database).is_some_and(hold::is_held)) == Some(true);
-        if !held && let Err(failure) = self.in_transaction(LAST_WORDS, close_accounts) {
-            log!(
-                "pg_telemetry {}: {} ({})",
-                self.role.label(),
-                failure.message,
-                failure.sqlstate
-            );
-        }
-    }
-
-    fn begin(&self, index: usize) -> Instant {
-        activity::running(self.tasks[index].0.name);
-        self.on_board(index, |task| task.begin(process::now()));
-        Instant::now()
-    }
-
-    fn record_success(&self, index: usize, duration: Duration, waiting: Option<&str>) {
-        self.on_board(index, |task| {
-            task.succeed(process::now(), micros(duration), waiting)
-        });
-    }
-
-    /// Part of the work could not be done: that is an error when it is met, and lasts as long as it is left alone.
-    fn record_hindrance(&mut self, index: usize, duration: Duration, report: &Report, hindrance: &Hindrance) {
-        let Hindrance {
-            sqlstate, message, ..
-        } = hindrance;
-        if hindrance.met {
-            self.record_error(index, duration, (sqlstate, message), hindrance.wait);
-        }
-        let waiting = report.waiting.as_deref().unwrap_or_default();
-        self.on_board(index, |task| {
-            task.hinder(process::now(), micros(duration), micros(hindrance.wait), waiting);
-        });
-    }
-
-    fn record_failure(&mut self, index: usize, duration: Duration, failure: &Failure, wait: Duration) {
-        self.record_error(index, duration, (&failure.sqlstate, &failure.message), wait);
-    }
-
-    fn record_error(&mut self, index: usize, duration: Duration, error: (&str, &str), wait: Duration) {
-        let (sqlstate, message) = error;
-        self.on_board(index, |task| {
-            task.fail(process::now(), micros(duration), micros(wait), sqlstate, message);
-        });
-        let now = self.now();
-        let (task, _, gate) = &mut self.tasks[index];
-        if gate.admits(now, sqlstate) {
-            log!(
-                "pg_telemetry {}, task {}: {message} ({sqlstate})",
-                self.role.label(),
-                task.name
-            );
-        }
-    }
-
-    fn on_board(&self, index: usize, change: impl FnOnce(&mut TaskState)) {
-        shmem::change_database(self.database, |known| {
-            known.task_mut(self.role, index).map(change)
-        });
-    }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Between 0 and 1. Any scatter will do.

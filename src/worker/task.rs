@@ -261,6 +261,11 @@ thread_local! {
 }
 
 fn flush_once(context: &Context) -> Result<Report, Error> {
+    flush_rows(context, guc::flush_batch_rows())
+}
+
+/// At most so many rows.
+pub fn flush_rows(context: &Context, rows: i64) -> Result<Report, Error> {
     if let Some(paused) = pause::holds(context.installed)? {
         return Ok(Report {
             waiting: Some(paused),
@@ -268,7 +273,6 @@ fn flush_once(context: &Context) -> Result<Report, Error> {
         });
     }
     COURSE.with_borrow_mut(|course| {
-        let rows = guc::flush_batch_rows();
         let flushed = tally::counted(Source::Worker, rows, || flush(context.installed, rows, course))?;
         let hindrance = course.obstacle().map(|obstacle| Hindrance {
             sqlstate: obstacle.failure.sqlstate.clone(),

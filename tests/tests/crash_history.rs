@@ -228,6 +228,28 @@ fn copies_and_restored_dumps_are_no_crash() {
 }
 
 #[test]
+fn the_table_that_tells_of_a_crash_cannot_be_emptied_by_mistake() {
+    let (_database, mut session) = workers::running();
+    let epoch = "SELECT epoch FROM flush_sentinel";
+    eventually(SOON, "the keeper has looked", || {
+        session
+            .try_rows(epoch)
+            .map(drop)
+            .map_err(|failure| failure.to_string())
+    });
+    let before = session.rows(epoch);
+    let failure = session.fails_with("55000", "TRUNCATE entity_values_ingest, flush_sentinel");
+    assert!(
+        failure.message.contains("flush_sentinel") && !failure.hint.is_empty(),
+        "{failure}"
+    );
+    // A new file with the same contents is no crash.
+    session.exec("VACUUM FULL flush_sentinel");
+    assert_eq!(session.rows(epoch), before);
+    assert_eq!(session.number("SELECT count(*) FROM crash_history"), 0);
+}
+
+#[test]
 fn an_idle_server_writes_nothing_down() {
     let (_database, mut session) = workers::running();
     let id = attribute(&mut session, "temperature", "number");
@@ -255,7 +277,7 @@ fn an_idle_server_writes_nothing_down() {
 #[test]
 fn the_rest_works_without_these_tables() {
     let (_database, mut session) = workers::running();
-    session.exec("DROP TABLE flush_state, flush_sentinel, flush_history, crash_history");
+    session.exec("DROP TABLE flush_state, flush_pause, flush_sentinel, flush_history, crash_history");
     let id = attribute(&mut session, "temperature", "number");
     stage(&mut session, FAST, id, 1, 10);
     wait_for_facts(&mut session, 10);

@@ -238,8 +238,10 @@ fn a_crash_costs_no_more_than_the_fast_door_had() {
     stage(&mut session, "entity_values_ingest", id, 1, 100);
     stage(&mut session, "entity_values_ingest_durable", id, 101, 200);
     // Rows of the fast door are gone for good once flushed, so their facts must be on disk whatever the session says.
-    session.exec("SET synchronous_commit = off");
+    session.exec("SET synchronous_commit = off; BEGIN");
     assert_eq!(session.number("SELECT stage_flush()"), 200);
+    // Not by what it says later, either.
+    session.exec("SET LOCAL synchronous_commit = off; COMMIT");
     cluster.crash();
     cluster.start();
     let mut session = database.connect();

@@ -234,7 +234,10 @@ fn by_the_recipe_for_pg_cron() {
         for job in session.rows("SELECT jobname, command FROM cron.job ORDER BY jobid") {
             // One of the minute before may be done by now.
             let done = database.connect().try_exec(&job[1]);
-            assert!(done.is_ok() || job[0].starts_with("telemetry: "), "{job:?}: {done:?}");
+            assert!(
+                done.is_ok() || job[0].starts_with("telemetry: "),
+                "{job:?}: {done:?}"
+            );
         }
     }
     let left = "SELECT seal, state, count(*) FROM partition_health

@@ -116,3 +116,27 @@ fn what_was_rolled_back_is_not_remembered() {
     session.exec("BEGIN; SELECT pause(); SELECT stage_flush(); ROLLBACK");
     assert_eq!(session.number("SELECT stage_flush()"), 10);
 }
+
+/// Without preload a session that flushes writes down what it has seen, in its own transaction.
+#[test]
+fn nobody_waits_for_a_transaction_that_flushed() {
+    let Ready {
+        database,
+        mut session,
+        temperature,
+    } = ready();
+    stage(&mut session, "entity_values_ingest", temperature, 1, 10);
+    session.exec("BEGIN");
+    assert_eq!(session.number("SELECT stage_flush()"), 10);
+    assert!(session.is_true("SELECT seen_at IS NOT NULL FROM flush_state"));
+    let mut other = database.connect();
+    other.exec("SET statement_timeout = '3s'");
+    assert!(other.is_true("SELECT pause('an open transaction is no obstacle')"));
+    assert!(other.is_true("SELECT resume()"));
+    assert!(other.is_true("SELECT pause()"));
+    session.exec("COMMIT");
+    stage(&mut session, "entity_values_ingest", temperature, 11, 20);
+    assert_eq!(other.number("SELECT stage_flush()"), 0);
+    assert!(other.is_true("SELECT resume()"));
+    assert_eq!(other.number("SELECT stage_flush()"), 10);
+}

@@ -397,3 +397,64 @@ fn what_happens_to_a_page_after_all_of_it_was_taken_is_seen() {
     }
     assert_eq!(facts(&mut session).0, 2 * 51);
 }
+
+/// One flusher takes every row of some pages, another clears them, a writer puts rows into the very same places, and the first one
+/// comes back. What it remembers of these pages is of no use any more.
+#[test]
+fn pages_that_another_flusher_cleared_and_a_writer_filled_again_are_read() {
+    let (cluster, mut writer, id) = with_grace("1s");
+    // Whole pages, so that the same number of rows lies in the same places.
+    stage(&mut writer, DOORS[0], id, 1, 1_000);
+    let of_page = writer.number(&format!("SELECT count(*) FROM {} WHERE ctid < '(1,0)'", DOORS[0]));
+    writer.exec(&format!("TRUNCATE {}", DOORS[0]));
+    let rows = 10 * of_page;
+    let connect = || {
+        let mut session = cluster.connect("staged");
+        session.exec("SET search_path = telemetry");
+        session
+    };
+    let (mut first, mut second) = (connect(), connect());
+    let places = |session: &mut Session, door: &str| {
+        session.text(&format!(
+            "SELECT md5(string_agg(ctid::text, ' ' ORDER BY ctid)) FROM {door}"
+        ))
+    };
+    for door in DOORS {
+        for round in 0..6 {
+            let from = round * rows + 1;
+            stage(&mut writer, door, id, from, from + rows - 1);
+            let before = places(&mut writer, door);
+            assert_eq!(flush(&mut first), rows, "{door}, round {round}");
+            assert_eq!(
+                tuples(&mut writer, door),
+                rows,
+                "{door}, round {round}: its rows lie there, dead"
+            );
+            // Of the second as well, so that its deletions are the last that the pages saw, or not.
+            assert_eq!(flush(&mut second), 0, "{door}, round {round}");
+            assert_eq!(
+                tuples(&mut writer, door),
+                0,
+                "{door}, round {round}: cleared by the other"
+            );
+            let again = 1_000_000 + from;
+            stage(&mut writer, door, id, again, again + rows - 1);
+            assert_eq!(
+                places(&mut writer, door),
+                before,
+                "{door}: the rows lie in other places"
+            );
+            let (one, other) = if round % 2 == 0 {
+                (&mut first, &mut second)
+            } else {
+                (&mut second, &mut first)
+            };
+            assert_eq!(flush(one), rows, "{door}, round {round}");
+            assert_eq!(flush(other), 0, "{door}, round {round}");
+            assert_eq!(tuples(&mut writer, door), 0);
+        }
+        check_staging(&mut writer, door);
+        assert_eq!(facts(&mut writer), (12 * rows, 12 * rows), "{door}");
+        writer.exec("TRUNCATE entity_values_ts");
+    }
+}

@@ -8,7 +8,7 @@ use cluster_tests::campaign::{
     Bell, COPIED, Ledger, Numbers, copy_lines, entities_in_facts, errors_but, faults,
 };
 use cluster_tests::integrity::{check_facts, check_staging};
-use cluster_tests::readings::{DOORS, attribute, stage};
+use cluster_tests::readings::{DOORS, attribute, facts, stage};
 use cluster_tests::{Background, Cluster, Database, Session, Stop, workers};
 
 const NAME: &str = "planned";
@@ -31,6 +31,8 @@ fn server(interval: &str) -> Planned {
     let primary = Cluster::builder()
         .preload()
         .set("pg_telemetry.flush_interval", interval)
+        // A busy machine shall not decide about a test: what is lost when the time is over is another one.
+        .set("pg_telemetry.shutdown_flush", "60s")
         .start();
     let database = primary.create_database(NAME);
     let mut session = database.install();
@@ -81,6 +83,37 @@ fn what_is_staged_when_writers_have_stopped_reaches_the_standby() {
         drop(database);
         take_over(&standby, &[(1, LEFT), (1_000_001, 1_000_000 + LEFT)]);
     }
+}
+
+/// What the time is enough for reaches facts: it is not all or nothing. The rest comes after a clean restart.
+#[test]
+fn a_last_flush_that_is_cut_off_has_moved_what_it_could() {
+    let Planned {
+        primary,
+        database,
+        mut session,
+        attribute,
+    } = server("60s");
+    primary.set_and_reload("pg_telemetry.shutdown_flush", "4s");
+    session.exec(
+        "CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_catalog.pg_sleep(0.0002); RETURN NEW; END $$;
+         CREATE TRIGGER take_time BEFORE INSERT ON entity_values_ts FOR EACH ROW EXECUTE FUNCTION take_time()",
+    );
+    const MANY: i64 = 100_000;
+    stage(&mut session, DOORS[0], attribute, 1, MANY);
+    drop(session);
+    primary.stop(Stop::Fast);
+    let said = primary.log().lines_with("did not get to the end of staging");
+    assert_eq!(said.len(), 1, "{said:?}");
+    primary.set("pg_telemetry.background_workers", "off");
+    primary.start();
+    let mut session = database.connect();
+    let (moved, _) = facts(&mut session);
+    assert!(moved > 0 && moved < MANY, "{moved}");
+    session.exec("DROP TRIGGER take_time ON entity_values_ts");
+    assert!(session.is_true("SELECT drain()"));
+    assert_eq!(facts(&mut session), (MANY, MANY));
 }
 
 /// Commits as long as the server lets it, or until the bell rings.
