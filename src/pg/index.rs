@@ -2,8 +2,10 @@
 
 use pgrx::pg_sys;
 
+use super::btree::Tree;
+use super::btree_page::{Key, pack_place};
 use super::compat;
-use super::heap_page::block_of;
+use super::heap_page::{self, block_of};
 use super::layout;
 use super::memory::Scratch;
 use super::relation::Relation;
@@ -119,6 +121,11 @@ impl Index {
             Method::LeastAndGreatest => entries(extremes(rows, places)),
         };
         let packed = self.method == Method::BTree && self.fits_key();
+        if packed && let Some(tree) = self.tree() {
+            scratch.within(|| self.insert_sorted(table, &tree, &entries, places));
+            scratch.reset();
+            return;
+        }
         for chunk in entries.chunks(CHUNK) {
             pgrx::check_for_interrupts!();
             scratch.within(|| {
@@ -139,6 +146,28 @@ impl Index {
     fn fits_key(&self) -> bool {
         let always_set = |column: &usize| [0, 1, INGESTED_AT, ATTRIBUTE_ID].contains(column);
         self.columns.len() <= KEY && self.columns.iter().all(always_set)
+    }
+
+    fn tree(&self) -> Option<Tree> {
+        // SAFETY: an open index of the b-tree kind.
+        unsafe { Tree::of(self.pointer) }
+    }
+
+    fn insert_sorted(&self, table: &Relation, tree: &Tree, entries: &[Entry], places: &[pg_sys::ItemPointerData]) {
+        let mut keys: Vec<Key> = entries
+            .iter()
+            .map(|entry| Key {
+                values: entry.key,
+                place: pack_place(&places[entry.number as usize]),
+            })
+            .collect();
+        if !keys.is_sorted() {
+            keys.sort_unstable();
+        }
+        tree.insert(table, &keys, |key| {
+            let place = heap_page::place((key.place >> 16) as u32, key.place as u16);
+            self.insert_key(table, &key.values, place);
+        });
     }
 
     fn insert_key(&self, table: &Relation, key: &[i64; KEY], place: pg_sys::ItemPointerData) {

@@ -4,6 +4,8 @@
 pub mod activity;
 pub mod arena;
 pub mod backtrace;
+pub mod btree;
+pub mod btree_page;
 pub mod catalog;
 pub mod citus;
 pub mod claim;
