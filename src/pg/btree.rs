@@ -145,8 +145,10 @@ impl Tree {
                     let position = filling.positions[which] + which as u16;
                     leaf.add(&[position], tuple);
                     pg_sys::MarkBufferDirty(buffer);
+                    // The server reads these bytes when the record is inserted, not before.
+                    let about = position.to_ne_bytes();
                     pg_sys::XLogBeginInsert();
-                    compat::register_wal_data(&position.to_ne_bytes());
+                    compat::register_wal_data(&about);
                     pg_sys::XLogRegisterBuffer(0, buffer, pg_sys::REGBUF_STANDARD as u8);
                     compat::register_wal_block_data(0, tuple);
                     let end = pg_sys::XLogInsert(pg_sys::RmgrIds::RM_BTREE_ID as pg_sys::RmgrId, INSERT_LEAF);

@@ -283,7 +283,11 @@ pub unsafe fn page_above_leaf(
             let way = _bt_search(index, table, key, &mut leaf, access, std::ptr::null_mut());
             #[cfg(any(feature = "pg17", feature = "pg18"))]
             let way = _bt_search(index, table, key, &mut leaf, access);
-            let block = if way.is_null() { pg_sys::InvalidBlockNumber } else { (*way).block };
+            let block = if way.is_null() {
+                pg_sys::InvalidBlockNumber
+            } else {
+                (*way).block
+            };
             if !way.is_null() {
                 _bt_freestack(way);
             }
