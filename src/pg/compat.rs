@@ -267,6 +267,107 @@ pub unsafe fn register_wal_data(bytes: &[u8]) {
     }
 }
 
+/// Adds bytes to the WAL record that is being made, about one of its blocks.
+///
+/// # Safety
+/// One must have been begun and the block registered, and the bytes stay until it is inserted.
+pub unsafe fn register_wal_block_data(block: u8, bytes: &[u8]) {
+    // SAFETY: promised by the caller; the server only reads them.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        pg_sys::XLogRegisterBufData(block, bytes.as_ptr().cast_mut().cast(), bytes.len() as i32);
+        #[cfg(any(feature = "pg16", feature = "pg17"))]
+        pg_sys::XLogRegisterBufData(block, bytes.as_ptr().cast_mut().cast(), bytes.len() as u32);
+        #[cfg(feature = "pg18")]
+        pg_sys::XLogRegisterBufData(block, bytes.as_ptr().cast(), bytes.len() as u32);
+    }
+}
+
+/// How the server's b-tree remembers the way to a leaf, the lowest page first.
+#[repr(C)]
+struct Way {
+    block: pg_sys::BlockNumber,
+    item: pg_sys::OffsetNumber,
+    above: *mut Way,
+}
+
+unsafe extern "C-unwind" {
+    // Exported by the server, but not bound by pgrx. A key begins with whether places are part of it.
+    fn _bt_mkscankey(index: pg_sys::Relation, tuple: pg_sys::IndexTuple) -> *mut bool;
+    fn _bt_freestack(way: *mut Way);
+    #[cfg(feature = "pg15")]
+    fn _bt_search(
+        index: pg_sys::Relation,
+        key: *mut bool,
+        leaf: *mut pg_sys::Buffer,
+        access: i32,
+        snapshot: pg_sys::Snapshot,
+    ) -> *mut Way;
+    #[cfg(feature = "pg16")]
+    fn _bt_search(
+        index: pg_sys::Relation,
+        table: pg_sys::Relation,
+        key: *mut bool,
+        leaf: *mut pg_sys::Buffer,
+        access: i32,
+        snapshot: pg_sys::Snapshot,
+    ) -> *mut Way;
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    fn _bt_search(
+        index: pg_sys::Relation,
+        table: pg_sys::Relation,
+        key: *mut bool,
+        leaf: *mut pg_sys::Buffer,
+        access: i32,
+    ) -> *mut Way;
+}
+
+/// The page of a b-tree that led to the leaf for a tuple. None if the leaf is all there is, or if places are not part of the
+/// keys, as in indexes made before version 12.
+///
+/// # Safety
+/// The index and its table must be open and locked, and the tuple be one of the index.
+pub unsafe fn page_above_leaf(
+    index: pg_sys::Relation,
+    table: pg_sys::Relation,
+    tuple: pg_sys::IndexTuple,
+) -> Option<u32> {
+    let access = pg_sys::BUFFER_LOCK_SHARE as i32;
+    let mut leaf = pg_sys::InvalidBuffer as pg_sys::Buffer;
+    #[cfg(feature = "pg15")]
+    let _ = table;
+    // SAFETY: promised by the caller. The leaf comes pinned and locked; what the server allocates is freed.
+    unsafe {
+        let found = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            let key = _bt_mkscankey(index, tuple);
+            if !*key {
+                pg_sys::pfree(key.cast());
+                return pg_sys::InvalidBlockNumber;
+            }
+            #[cfg(feature = "pg15")]
+            let way = _bt_search(index, key, &mut leaf, access, std::ptr::null_mut());
+            #[cfg(feature = "pg16")]
+            let way = _bt_search(index, table, key, &mut leaf, access, std::ptr::null_mut());
+            #[cfg(any(feature = "pg17", feature = "pg18"))]
+            let way = _bt_search(index, table, key, &mut leaf, access);
+            let block = if way.is_null() {
+                pg_sys::InvalidBlockNumber
+            } else {
+                (*way).block
+            };
+            if !way.is_null() {
+                _bt_freestack(way);
+            }
+            pg_sys::pfree(key.cast());
+            block
+        });
+        if leaf != pg_sys::InvalidBuffer as pg_sys::Buffer {
+            pg_sys::UnlockReleaseBuffer(leaf);
+        }
+        (found != pg_sys::InvalidBlockNumber).then_some(found)
+    }
+}
+
 /// How a partitioned table is analysed, and as little else as the version can: older ones visit all its partitions as well.
 #[cfg(feature = "pg18")]
 pub const ANALYZE_PARENT: &str = "ANALYZE ONLY";

@@ -2,6 +2,8 @@
 
 use pgrx::pg_sys;
 
+use super::btree::Tree;
+use super::btree_page::{COLUMNS, Key, pack_place, unpack_place};
 use super::compat;
 use super::heap_page::block_of;
 use super::layout;
@@ -11,19 +13,16 @@ use crate::staging::batch::{Batch, Row};
 use crate::staging::reading::{ATTRIBUTE_ID, INGESTED_AT, Tuple};
 
 /// Entries between two looks for an interrupt.
-const CHUNK: usize = 1000;
+const CHUNK: usize = 4096;
 
 /// The first support function of BRIN operator classes says which kind they are.
 const BRIN_KIND: u16 = 1;
 
 const FIRST_OF_PAGE: u16 = 1;
 
-/// Columns by which entries are sorted.
-const KEY: usize = 4;
-
 /// Bytes of memory that each row takes for its place in the table, and for its entry while it is put in.
 pub const PLACE: usize = size_of::<pg_sys::ItemPointerData>();
-pub const ENTRY: usize = size_of::<Entry>();
+pub const ENTRY: usize = size_of::<Key>() + size_of::<u32>();
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Method {
@@ -107,21 +106,19 @@ impl Index {
         scratch: &Scratch,
     ) {
         let entries = match self.method {
-            Method::Each => entries(0..rows.len() as u32),
+            Method::BTree if self.fits_key() => {
+                return self.insert_keys(table, &self.keys(batch, rows, places), scratch);
+            }
             Method::BTree => self.by_key(batch, rows),
-            Method::LeastAndGreatest => entries(extremes(rows, places)),
+            Method::Each => (0..rows.len() as u32).collect(),
+            Method::LeastAndGreatest => extremes(rows, places),
         };
-        let packed = self.method == Method::BTree && self.fits_key();
         for chunk in entries.chunks(CHUNK) {
             pgrx::check_for_interrupts!();
             scratch.within(|| {
-                for entry in chunk {
-                    let number = entry.number as usize;
-                    if packed {
-                        self.insert_key(table, &entry.key, places[number]);
-                    } else {
-                        self.insert_one(table, batch.tuple(&rows[number]), places[number]);
-                    }
+                for number in chunk {
+                    let number = *number as usize;
+                    self.insert_one(table, batch.tuple(&rows[number]), places[number]);
                 }
             });
             scratch.reset();
@@ -131,18 +128,45 @@ impl Index {
     /// All that the index holds is in the key that it was sorted by: the rows, which lie in another order, need not be fetched.
     fn fits_key(&self) -> bool {
         let always_set = |column: &usize| [0, 1, INGESTED_AT, ATTRIBUTE_ID].contains(column);
-        self.columns.len() <= KEY && self.columns.iter().all(always_set)
+        self.columns.len() <= COLUMNS && self.columns.iter().all(always_set)
     }
 
-    fn insert_key(&self, table: &Relation, key: &[i64; KEY], place: pg_sys::ItemPointerData) {
-        let mut values = [pg_sys::Datum::from(0); KEY];
+    /// In order, so that neighbours go to the same page of the index.
+    fn keys(&self, batch: &Batch, rows: &[Row], places: &[pg_sys::ItemPointerData]) -> Vec<Key> {
+        let mut keys: Vec<Key> = rows
+            .iter()
+            .zip(places)
+            .map(|(row, place)| Key {
+                values: values(&self.columns, batch.tuple(row)),
+                place: pack_place(place),
+            })
+            .collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    fn insert_keys(&self, table: &Relation, keys: &[Key], scratch: &Scratch) {
+        // SAFETY: an open index of the b-tree kind, until the end of this.
+        let tree = unsafe { Tree::of(self.pointer) };
+        for chunk in keys.chunks(CHUNK) {
+            pgrx::check_for_interrupts!();
+            scratch.within(|| match &tree {
+                Some(tree) => tree.insert(table, chunk, |key| self.insert_key(table, key)),
+                None => chunk.iter().for_each(|key| self.insert_key(table, key)),
+            });
+            scratch.reset();
+        }
+    }
+
+    fn insert_key(&self, table: &Relation, key: &Key) {
+        let mut values = [pg_sys::Datum::from(0); COLUMNS];
         for (slot, column) in self.columns.iter().enumerate() {
             values[slot] = match *column {
-                ATTRIBUTE_ID => pg_sys::Datum::from(key[slot] as i32),
-                _ => pg_sys::Datum::from(key[slot]),
+                ATTRIBUTE_ID => pg_sys::Datum::from(key.values[slot] as i32),
+                _ => pg_sys::Datum::from(key.values[slot]),
             };
         }
-        self.put(table, &mut values, &mut [false; KEY], place);
+        self.put(table, &mut values, &mut [false; COLUMNS], unpack_place(key.place));
     }
 
     fn insert_one(&self, table: &Relation, tuple: &[u8], place: pg_sys::ItemPointerData) {
@@ -189,47 +213,38 @@ impl Index {
         }
     }
 
-    /// The order of the key: neighbours go to the same page of the index. A matter of speed only.
-    fn by_key(&self, batch: &Batch, rows: &[Row]) -> Vec<Entry> {
+    /// Rows in the order of the key, as far as it consists of whole numbers. A matter of speed only.
+    fn by_key(&self, batch: &Batch, rows: &[Row]) -> Vec<u32> {
         let whole = |column: &&usize| [0, 1, INGESTED_AT, 3, 5, ATTRIBUTE_ID].contains(*column);
-        let columns: Vec<usize> = self.columns.iter().take_while(whole).take(KEY).copied().collect();
-        let mut entries: Vec<Entry> = rows
+        let columns: Vec<usize> = self
+            .columns
             .iter()
-            .enumerate()
-            .map(|(number, row)| {
-                let mut key = [0; KEY];
-                if let Some(reading) = Tuple::new(batch.tuple(row)) {
-                    for (part, column) in key.iter_mut().zip(&columns) {
-                        *part = match *column {
-                            ATTRIBUTE_ID => reading.attribute_id().map_or(i64::MAX, i64::from),
-                            wide => reading.wide(wide).unwrap_or(i64::MAX),
-                        };
-                    }
-                }
-                Entry {
-                    key,
-                    number: number as u32,
-                }
-            })
+            .take_while(whole)
+            .take(COLUMNS)
+            .copied()
+            .collect();
+        let mut entries: Vec<([i64; COLUMNS], u32)> = rows
+            .iter()
+            .zip(0..)
+            .map(|(row, number)| (values(&columns, batch.tuple(row)), number))
             .collect();
         entries.sort_unstable();
-        entries
+        entries.into_iter().map(|(_, number)| number).collect()
     }
 }
 
-/// One entry to come: its key, where it has one, and which row it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    key: [i64; KEY],
-    number: u32,
-}
-
-fn entries(numbers: impl IntoIterator<Item = u32>) -> Vec<Entry> {
-    let entry = |number| Entry {
-        key: [0; KEY],
-        number,
-    };
-    numbers.into_iter().map(entry).collect()
+/// The whole numbers in some columns of a row, the greatest where there is none.
+fn values(columns: &[usize], tuple: &[u8]) -> [i64; COLUMNS] {
+    let mut values = [0; COLUMNS];
+    if let Some(reading) = Tuple::new(tuple) {
+        for (value, column) in values.iter_mut().zip(columns) {
+            *value = match *column {
+                ATTRIBUTE_ID => reading.attribute_id().map_or(i64::MAX, i64::from),
+                wide => reading.wide(wide).unwrap_or(i64::MAX),
+            };
+        }
+    }
+    values
 }
 
 /// The rows with the least and the greatest time of each page, and the first of a new page, by which the index notices that

@@ -5,6 +5,8 @@ pub mod activity;
 pub mod answer;
 pub mod arena;
 pub mod backtrace;
+pub mod btree;
+pub mod btree_page;
 pub mod catalog;
 pub mod citus;
 pub mod claim;

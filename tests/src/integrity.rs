@@ -23,6 +23,20 @@ pub fn check_facts(session: &mut Session) {
     }
 }
 
+/// Checks the b-trees of the facts as hard as amcheck can: every page above and beside, every row by a search from the root. Takes a
+/// lock that holds writers off.
+#[track_caller]
+pub fn check_trees(session: &mut Session) {
+    session.exec("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA public");
+    let checked = session.rows(
+        "SELECT c.relname, public.bt_index_parent_check(c.oid, true, true)
+         FROM pg_class c JOIN pg_am a ON a.oid = c.relam JOIN pg_index i ON i.indexrelid = c.oid
+         WHERE a.amname = 'btree' AND c.relkind = 'i'
+           AND i.indrelid IN (SELECT relid FROM pg_partition_tree('entity_values_ts'))",
+    );
+    assert!(!checked.is_empty(), "facts have no b-tree");
+}
+
 /// Checks the pages of a staging table, and that its visibility map promises nothing that is not so.
 #[track_caller]
 pub fn check_staging(session: &mut Session, door: &str) {

@@ -7,7 +7,7 @@ use cluster_tests::integrity::{check_facts, check_staging};
 use cluster_tests::readings::{DOORS, attribute};
 use cluster_tests::{Cluster, Database, Installation, SOON, Session, SqlInBackground, eventually, workers};
 
-const STEPS: [&str; 12] = [
+const STEPS: [&str; 13] = [
     "opened",
     "page_claimed",
     "claimed",
@@ -16,6 +16,7 @@ const STEPS: [&str; 12] = [
     "before_leaf",
     "after_heap",
     "before_index",
+    "before_index_leaf",
     "after_index",
     "before_rejected",
     "before_partition",

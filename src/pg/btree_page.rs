@@ -1,0 +1,683 @@
+//! A page of a b-tree whose keys are whole numbers, seen through the lock that its caller holds. No call into the server: what
+//! the server's functions would do at the price of a call for each comparison is written out here, for what is plain. What
+//! is not plain is said to be so, and left to the server.
+
+use std::cmp::Ordering;
+
+use pgrx::pg_sys;
+
+use super::heap_page;
+
+/// Columns of a key.
+pub const COLUMNS: usize = 4;
+
+pub const PAGE: usize = pg_sys::BLCKSZ as usize;
+
+/// A tuple takes 16 bytes and a line pointer at least, so a page holds fewer.
+pub const MOST_TUPLES: usize = PAGE / 20;
+
+/// Where things are in every page.
+const LSN: usize = 0;
+const LOWER: usize = 12;
+const UPPER: usize = 14;
+const SPECIAL: usize = 16;
+const ITEMS: usize = 24;
+const ITEM: usize = 4;
+
+/// Where things are in the special space of a page of a b-tree.
+const OPAQUE: usize = PAGE - 16;
+const NEXT: usize = OPAQUE + 4;
+const LEVEL: usize = OPAQUE + 8;
+const FLAGS: usize = OPAQUE + 12;
+
+const IS_LEAF: u16 = 1 << 0;
+const IS_DELETED: u16 = 1 << 2;
+const IS_META: u16 = 1 << 3;
+const IS_HALF_DEAD: u16 = 1 << 4;
+const IS_SPLIT_INCOMPLETELY: u16 = 1 << 7;
+
+const HIGH_KEY: u16 = 1;
+
+/// Of a line pointer: in use, with so many bytes at such an offset.
+const NORMAL: u32 = 1;
+
+/// Of a tuple: its place in the table, then its size and flags.
+const INFO: usize = 6;
+const TUPLE_HEADER: usize = 8;
+const SIZE: u16 = 0x1fff;
+const HAS_NULLS: u16 = 0x8000;
+/// The place says something else: of a pivot, how many columns it has; of a posting list, how many places.
+const OTHER_USE: u16 = 0x2000;
+const IS_POSTING_LIST: u16 = 0x2000;
+const HAS_PLACE: u16 = 0x1000;
+const COUNT: u16 = 0x0fff;
+const PLACE: usize = 6;
+
+/// A key with the place of its row, which is the last part of every key: no two are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub values: [i64; COLUMNS],
+    /// Block and number, as they are compared.
+    pub place: u64,
+}
+
+pub fn pack_place(place: &pg_sys::ItemPointerData) -> u64 {
+    u64::from(heap_page::block_of(place)) << 16 | u64::from(place.ip_posid)
+}
+
+pub fn unpack_place(place: u64) -> pg_sys::ItemPointerData {
+    heap_page::place((place >> 16) as u32, place as u16)
+}
+
+/// How the server lays out the tuples of an index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layout {
+    columns: Vec<Column>,
+    size: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Column {
+    at: usize,
+    wide: bool,
+}
+
+impl Column {
+    fn end(&self) -> usize {
+        self.at + if self.wide { 8 } else { 4 }
+    }
+}
+
+impl Layout {
+    /// For columns that are eight bytes wide, or four.
+    pub fn of(wide: &[bool]) -> Layout {
+        let mut at = TUPLE_HEADER;
+        let mut columns = Vec::with_capacity(wide.len());
+        for &wide in wide {
+            let width = if wide { 8 } else { 4 };
+            let column = Column {
+                at: at.next_multiple_of(width),
+                wide,
+            };
+            at = column.end();
+            columns.push(column);
+        }
+        Layout {
+            columns,
+            size: at.next_multiple_of(8),
+        }
+    }
+
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The tuple of an entry, `size` bytes long.
+    pub fn write(&self, key: &Key, tuple: &mut [u8]) {
+        tuple.fill(0);
+        put(tuple, 0, (key.place >> 32) as u16);
+        put(tuple, 2, (key.place >> 16) as u16);
+        put(tuple, 4, key.place as u16);
+        put(tuple, INFO, self.size as u16);
+        for (column, value) in self.columns.iter().zip(key.values) {
+            if column.wide {
+                tuple[column.at..column.at + 8].copy_from_slice(&value.to_ne_bytes());
+            } else {
+                tuple[column.at..column.at + 4].copy_from_slice(&(value as i32).to_ne_bytes());
+            }
+        }
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_ne_bytes());
+}
+
+/// A page, or a copy of one.
+#[derive(Clone, Copy)]
+pub struct Page<'a> {
+    bytes: &'a [u8; PAGE],
+}
+
+impl<'a> Page<'a> {
+    pub fn new(bytes: &'a [u8; PAGE]) -> Page<'a> {
+        Page { bytes }
+    }
+
+    #[inline]
+    fn number(self, at: usize) -> u16 {
+        u16::from_ne_bytes([self.bytes[at], self.bytes[at + 1]])
+    }
+
+    #[inline]
+    fn word(self, at: usize) -> u32 {
+        let mut word = [0; 4];
+        word.copy_from_slice(&self.bytes[at..at + 4]);
+        u32::from_ne_bytes(word)
+    }
+
+    #[inline]
+    fn double_word(self, at: usize) -> i64 {
+        let mut word = [0; 8];
+        word.copy_from_slice(&self.bytes[at..at + 8]);
+        i64::from_ne_bytes(word)
+    }
+
+    /// A page of this level, whole, and part of the tree.
+    pub fn is_in_use(self, level: u32) -> bool {
+        let unfit = IS_DELETED | IS_META | IS_HALF_DEAD;
+        let (lower, upper) = (usize::from(self.number(LOWER)), usize::from(self.number(UPPER)));
+        usize::from(self.number(SPECIAL)) == OPAQUE
+            && (ITEMS..=upper).contains(&lower)
+            && upper <= OPAQUE
+            && self.number(FLAGS) & unfit == 0
+            && (self.number(FLAGS) & IS_LEAF != 0) == (level == 0)
+            && self.word(LEVEL) == level
+    }
+
+    /// A page that nobody has to see to before it takes tuples.
+    pub fn is_leaf_to_fill(self) -> bool {
+        self.is_in_use(0) && self.number(FLAGS) & IS_SPLIT_INCOMPLETELY == 0
+    }
+
+    fn is_rightmost(self) -> bool {
+        self.word(NEXT) == 0
+    }
+
+    fn items(self) -> u16 {
+        (usize::from(self.number(LOWER)).saturating_sub(ITEMS) / ITEM) as u16
+    }
+
+    /// The first item that is not the high key.
+    fn first(self) -> u16 {
+        if self.is_rightmost() {
+            HIGH_KEY
+        } else {
+            HIGH_KEY + 1
+        }
+    }
+
+    pub fn room(self) -> usize {
+        usize::from(self.number(UPPER)).saturating_sub(usize::from(self.number(LOWER)))
+    }
+
+    #[inline]
+    fn tuple_at(self, item: u16) -> usize {
+        let raw = self.word(ITEMS + (usize::from(item) - 1) * ITEM);
+        let offset = if cfg!(target_endian = "little") {
+            raw & 0x7fff
+        } else {
+            raw >> 17
+        };
+        offset as usize
+    }
+
+    #[inline]
+    fn place_at(self, at: usize) -> u64 {
+        u64::from(self.number(at)) << 32
+            | u64::from(self.number(at + 2)) << 16
+            | u64::from(self.number(at + 4))
+    }
+
+    /// How a key stands to the tuple of an item. A posting list is equal to all between its first and its last place.
+    /// None: only the server can say.
+    #[inline]
+    fn compare(self, key: &Key, layout: &Layout, item: u16) -> Option<Ordering> {
+        let at = self.tuple_at(item);
+        if at + TUPLE_HEADER > OPAQUE {
+            return None;
+        }
+        let info = self.number(at + INFO);
+        let size = usize::from(info & SIZE);
+        if info & HAS_NULLS != 0 || at + size > OPAQUE {
+            return None;
+        }
+        let use_of_place = self.number(at + 4);
+        let is_other = info & OTHER_USE != 0;
+        let is_list = is_other && use_of_place & IS_POSTING_LIST != 0;
+        let is_pivot = is_other && !is_list;
+        let held = if is_pivot {
+            usize::from(use_of_place & COUNT)
+        } else {
+            layout.columns.len()
+        };
+        let width = held.checked_sub(1).and_then(|last| layout.columns.get(last));
+        if size < width.map_or(TUPLE_HEADER, Column::end) {
+            return None;
+        }
+        for (column, value) in layout.columns.iter().zip(key.values).take(held) {
+            let found = if column.wide {
+                self.double_word(at + column.at)
+            } else {
+                i64::from(self.word(at + column.at) as i32)
+            };
+            if value != found {
+                return Some(value.cmp(&found));
+            }
+        }
+        // What was cut off from a pivot is less than everything.
+        if held < layout.columns.len() {
+            return Some(Ordering::Greater);
+        }
+        if is_list {
+            let count = usize::from(use_of_place & COUNT);
+            let list = at + (self.place_at(at) >> 16) as usize;
+            let last = list + count.checked_sub(1)? * PLACE;
+            if last + PLACE > OPAQUE {
+                return None;
+            }
+            return Some(if key.place < self.place_at(list) {
+                Ordering::Less
+            } else if key.place > self.place_at(last) {
+                Ordering::Greater
+            } else {
+                Ordering::Equal
+            });
+        }
+        if is_pivot {
+            if use_of_place & HAS_PLACE == 0 {
+                return Some(Ordering::Greater);
+            }
+            return Some(key.place.cmp(&self.place_at(at + size - PLACE)));
+        }
+        Some(key.place.cmp(&self.place_at(at)))
+    }
+
+    /// Whether a key that is not below this page is not above it either.
+    #[inline]
+    pub fn reaches(self, key: &Key, layout: &Layout) -> Option<bool> {
+        if self.is_rightmost() {
+            return Some(true);
+        }
+        if self.items() < HIGH_KEY {
+            return None;
+        }
+        Some(self.compare(key, layout, HIGH_KEY)? != Ordering::Greater)
+    }
+
+    /// The first item from `from` on that is not less than the key, one behind the last if there is none. All before `from` are
+    /// known to be less. Looks near `from` first.
+    #[inline]
+    fn lower_bound(
+        self,
+        key: &Key,
+        layout: &Layout,
+        from: u16,
+        less: fn(Ordering) -> Option<bool>,
+    ) -> Option<u16> {
+        let end = self.items() + 1;
+        let mut low = from;
+        let mut high = end;
+        let mut step = 1;
+        while low < high && from > self.first() {
+            let probe = low + (step - 1).min(high - 1 - low);
+            if less(self.compare(key, layout, probe)?)? {
+                low = probe + 1;
+                step *= 2;
+            } else {
+                high = probe;
+                break;
+            }
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if less(self.compare(key, layout, middle)?)? {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Some(low)
+    }
+
+    /// Of an inner page: the page below to which a key belongs, and its item.
+    pub fn child(self, key: &Key, layout: &Layout, from: u16) -> Option<(u32, u16)> {
+        // The first stands for all that is less than the second.
+        let first = self.first();
+        let from = from.max(first + 1);
+        if self.items() < first {
+            return None;
+        }
+        let less = |found| Some(found == Ordering::Greater);
+        let item = self.lower_bound(key, layout, from, less)? - 1;
+        let at = self.tuple_at(item);
+        Some((
+            u32::from(self.number(at)) << 16 | u32::from(self.number(at + 2)),
+            item,
+        ))
+    }
+
+    /// Of a leaf: before which item an entry comes. None when it is, or falls into, one that is there.
+    pub fn position(self, key: &Key, layout: &Layout, from: u16) -> Option<u16> {
+        let less = |found| match found {
+            Ordering::Equal => None,
+            found => Some(found == Ordering::Greater),
+        };
+        self.lower_bound(key, layout, from.max(self.first()), less)
+    }
+}
+
+/// A leaf that is locked exclusively.
+pub struct Leaf<'a> {
+    bytes: &'a mut [u8; PAGE],
+}
+
+impl<'a> Leaf<'a> {
+    pub fn new(bytes: &'a mut [u8; PAGE]) -> Leaf<'a> {
+        Leaf { bytes }
+    }
+
+    pub fn page(&self) -> Page<'_> {
+        Page::new(self.bytes)
+    }
+
+    /// Adds tuples, all of the same size, one after another in `tuples`, each before the item of the page as it is now that
+    /// `positions` names in order. There must be room. The page is then what the server would make of it by adding one after the
+    /// other.
+    pub fn add(&mut self, positions: &[u16], tuples: &[u8]) {
+        let count = positions.len();
+        let Some(size) = tuples.len().checked_div(count) else {
+            return;
+        };
+        let lower = usize::from(self.page().number(LOWER));
+        let upper = usize::from(self.page().number(UPPER));
+        let mut end = lower;
+        for (which, (position, tuple)) in positions.iter().zip(tuples.chunks_exact(size)).enumerate().rev() {
+            let offset = upper - (which + 1) * size;
+            self.bytes[offset..offset + size].copy_from_slice(tuple);
+            let start = ITEMS + (usize::from(*position) - 1) * ITEM;
+            self.bytes.copy_within(start..end, start + (which + 1) * ITEM);
+            let item = start + which * ITEM;
+            self.bytes[item..item + ITEM].copy_from_slice(&pointer(offset, size).to_ne_bytes());
+            end = start;
+        }
+        put(self.bytes, LOWER, (lower + count * ITEM) as u16);
+        put(self.bytes, UPPER, (upper - count * size) as u16);
+    }
+
+    /// What `add` changed, in the form of generic WAL: pieces with their offset and length. `first` is the least position.
+    pub fn describe(&self, first: u16, added: usize, size: usize, changes: &mut Vec<u8>) {
+        changes.clear();
+        let start = ITEMS + (usize::from(first) - 1) * ITEM;
+        let lower = usize::from(self.page().number(LOWER));
+        let upper = usize::from(self.page().number(UPPER));
+        for piece in [LOWER..UPPER + 2, start..lower, upper..upper + added * size] {
+            changes.extend((piece.start as u16).to_ne_bytes());
+            changes.extend((piece.len() as u16).to_ne_bytes());
+            changes.extend(&self.bytes[piece]);
+        }
+    }
+
+    /// Bytes that `describe` would come to.
+    pub fn length_of_changes(&self, first: u16, added: usize, size: usize) -> usize {
+        let moved = usize::from(self.page().items() + 1 - first);
+        3 * ITEM + ITEM + (moved + added) * ITEM + added * size
+    }
+
+    /// The page is as of this place in the WAL.
+    pub fn set_lsn(&mut self, lsn: u64) {
+        self.bytes[LSN..LSN + 4].copy_from_slice(&((lsn >> 32) as u32).to_ne_bytes());
+        self.bytes[LSN + 4..LSN + 8].copy_from_slice(&(lsn as u32).to_ne_bytes());
+    }
+}
+
+fn pointer(offset: usize, length: usize) -> u32 {
+    let (offset, length) = (offset as u32, length as u32);
+    if cfg!(target_endian = "little") {
+        offset | NORMAL << 15 | length << 17
+    } else {
+        offset << 17 | NORMAL << 15 | length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INNER: u32 = 1;
+
+    fn key(values: [i64; COLUMNS], place: u64) -> Key {
+        Key { values, place }
+    }
+
+    fn layout() -> Layout {
+        Layout::of(&[true, false, true, true])
+    }
+
+    /// An empty page that has a right neighbour or not.
+    fn empty(level: u32, next: u32) -> Box<[u8; PAGE]> {
+        let mut bytes = Box::new([0; PAGE]);
+        put(&mut bytes[..], LOWER, ITEMS as u16);
+        put(&mut bytes[..], UPPER, OPAQUE as u16);
+        put(&mut bytes[..], SPECIAL, OPAQUE as u16);
+        put(&mut bytes[..], FLAGS, if level == 0 { IS_LEAF } else { 0 });
+        bytes[NEXT..NEXT + 4].copy_from_slice(&next.to_ne_bytes());
+        bytes[LEVEL..LEVEL + 4].copy_from_slice(&level.to_ne_bytes());
+        bytes
+    }
+
+    /// Adds a tuple as the last one.
+    fn append(bytes: &mut [u8; PAGE], tuple: &[u8]) {
+        let end = Page::new(bytes).items() + 1;
+        Leaf::new(bytes).add(&[end], tuple);
+    }
+
+    fn tuple(key: &Key) -> Vec<u8> {
+        let layout = layout();
+        let mut tuple = vec![0; layout.size()];
+        layout.write(key, &mut tuple);
+        tuple
+    }
+
+    /// A pivot of so many columns, with its place or without, that leads to a block.
+    fn pivot(key: &Key, columns: usize, with_place: bool, block: u32) -> Vec<u8> {
+        let mut pivot = tuple(key);
+        let end = layout().columns[..columns]
+            .last()
+            .map_or(TUPLE_HEADER, Column::end);
+        pivot.truncate(end.next_multiple_of(8));
+        if with_place {
+            pivot.extend([0, 0]);
+            for part in [key.place >> 32, key.place >> 16, key.place] {
+                pivot.extend((part as u16).to_ne_bytes());
+            }
+        }
+        let size = pivot.len() as u16;
+        put(&mut pivot, 0, (block >> 16) as u16);
+        put(&mut pivot, 2, block as u16);
+        put(
+            &mut pivot,
+            4,
+            columns as u16 | if with_place { HAS_PLACE } else { 0 },
+        );
+        put(&mut pivot, INFO, size | OTHER_USE);
+        pivot
+    }
+
+    fn posting_list(key: &Key, places: &[u64]) -> Vec<u8> {
+        let mut list = tuple(key);
+        let at = list.len();
+        for place in places {
+            for part in [place >> 32, place >> 16, *place] {
+                list.extend((part as u16).to_ne_bytes());
+            }
+        }
+        list.resize(list.len().next_multiple_of(8), 0);
+        let size = list.len() as u16;
+        put(&mut list, 0, 0);
+        put(&mut list, 2, at as u16);
+        put(&mut list, 4, places.len() as u16 | IS_POSTING_LIST);
+        put(&mut list, INFO, size | OTHER_USE);
+        list
+    }
+
+    fn keys_of(page: Page) -> Vec<i64> {
+        (page.first()..=page.items())
+            .map(|item| page.double_word(page.tuple_at(item) + TUPLE_HEADER))
+            .collect()
+    }
+
+    #[test]
+    fn tuples_are_laid_out_as_the_server_does() {
+        assert_eq!(layout().size(), 40);
+        assert_eq!(Layout::of(&[false]).size(), 16);
+        assert_eq!(Layout::of(&[false, false, true]).size(), 24);
+        let tuple = tuple(&key([1, -2, 3, -4], 5 << 32 | 6 << 16 | 7));
+        assert_eq!(tuple[..8], [5, 0, 6, 0, 7, 0, 40, 0]);
+        assert_eq!(tuple[8..16], 1i64.to_ne_bytes());
+        assert_eq!(tuple[16..20], (-2i32).to_ne_bytes());
+        assert_eq!(tuple[20..24], [0; 4]);
+        assert_eq!(tuple[32..], (-4i64).to_ne_bytes());
+    }
+
+    #[test]
+    fn entries_added_at_once_lie_as_if_added_one_by_one() {
+        let layout = layout();
+        let mut at_once = empty(0, 0);
+        for value in [10, 20, 30, 40] {
+            append(&mut at_once, &tuple(&key([value, 0, 0, 0], 1)));
+        }
+        let mut one_by_one = at_once.clone();
+        let before = at_once.clone();
+        let new: Vec<Key> = [5, 15, 16, 17, 35, 50, 60]
+            .map(|value| key([value, 0, 0, 0], 1))
+            .to_vec();
+        let positions: Vec<u16> = new
+            .iter()
+            .map(|key| Page::new(&before).position(key, &layout, 0).expect("plain"))
+            .collect();
+        assert_eq!(positions, [1, 2, 2, 2, 4, 5, 5]);
+        let tuples: Vec<u8> = new.iter().flat_map(tuple).collect();
+        let mut leaf = Leaf::new(&mut at_once);
+        let expected = leaf.length_of_changes(positions[0], new.len(), layout.size());
+        leaf.add(&positions, &tuples);
+        let mut changes = Vec::new();
+        leaf.describe(positions[0], new.len(), layout.size(), &mut changes);
+        assert_eq!(changes.len(), expected);
+        for (which, (position, key)) in positions.iter().zip(&new).enumerate() {
+            Leaf::new(&mut one_by_one).add(&[position + which as u16], &tuple(key));
+        }
+        assert!(at_once == one_by_one);
+        assert_eq!(
+            keys_of(Page::new(&at_once)),
+            [5, 10, 15, 16, 17, 20, 30, 35, 40, 50, 60]
+        );
+        // What generic WAL makes of the page as it was.
+        let mut replayed = before;
+        let mut rest = &changes[..];
+        while let [a, b, c, d, data @ ..] = rest {
+            let (offset, length) = (u16::from_ne_bytes([*a, *b]), u16::from_ne_bytes([*c, *d]));
+            let (offset, length) = (usize::from(offset), usize::from(length));
+            replayed[offset..offset + length].copy_from_slice(&data[..length]);
+            rest = &data[length..];
+        }
+        assert!(replayed == at_once);
+    }
+
+    #[test]
+    fn the_place_decides_between_equal_keys_and_nothing_goes_into_a_list() {
+        let layout = layout();
+        let mut bytes = empty(0, 0);
+        let same = [1, 1, 1, 1];
+        append(&mut bytes, &tuple(&key(same, 10)));
+        append(&mut bytes, &posting_list(&key(same, 0), &[20, 25, 30]));
+        append(&mut bytes, &tuple(&key(same, 40)));
+        let found: Vec<Option<u16>> = [5, 10, 15, 20, 22, 30, 31, 40, 41]
+            .map(|place| Page::new(&bytes).position(&key(same, place), &layout, 0))
+            .to_vec();
+        assert_eq!(
+            found,
+            [Some(1), None, Some(2), None, None, None, Some(3), None, Some(4)]
+        );
+    }
+
+    #[test]
+    fn a_high_key_bounds_its_page_and_what_it_lacks_is_the_least() {
+        let layout = layout();
+        let high = key([5, 6, 7, 8], 9);
+        let reaches = |columns, with_place, at: Key| {
+            let mut bytes = empty(0, 3);
+            append(&mut bytes, &pivot(&high, columns, with_place, 0));
+            Page::new(&bytes).reaches(&at, &layout)
+        };
+        assert_eq!(reaches(4, true, high), Some(true));
+        assert_eq!(reaches(4, true, key([5, 6, 7, 8], 10)), Some(false));
+        assert_eq!(reaches(4, false, high), Some(false));
+        assert_eq!(reaches(4, false, key([5, 6, 7, 7], 10)), Some(true));
+        assert_eq!(reaches(2, false, key([5, 6, 0, 0], 0)), Some(false));
+        assert_eq!(reaches(2, false, key([5, 5, 9, 9], 0)), Some(true));
+        // The last page of its level has none, and one that lost it is nothing to decide on.
+        assert_eq!(Page::new(&empty(0, 0)).reaches(&high, &layout), Some(true));
+        assert_eq!(Page::new(&empty(0, 3)).reaches(&high, &layout), None);
+    }
+
+    #[test]
+    fn an_inner_page_leads_to_the_child_whose_range_holds_the_key() {
+        let layout = layout();
+        let mut bytes = empty(INNER, 0);
+        append(&mut bytes, &pivot(&key([0; 4], 0), 0, false, 100));
+        append(&mut bytes, &pivot(&key([10, 0, 0, 0], 0), 1, false, 200));
+        append(&mut bytes, &pivot(&key([20, 5, 0, 0], 7), 4, true, 70_000));
+        let page = Page::new(&bytes);
+        let child = |values, place, from| page.child(&key(values, place), &layout, from);
+        assert_eq!(child([9, 9, 9, 9], 1, 0), Some((100, 1)));
+        assert_eq!(child([10, 0, 0, 0], 0, 0), Some((200, 2)));
+        assert_eq!(child([20, 5, 0, 0], 7, 0), Some((200, 2)));
+        assert_eq!(child([20, 5, 0, 0], 8, 0), Some((70_000, 3)));
+        assert_eq!(child([99, 0, 0, 0], 0, 3), Some((70_000, 3)));
+        assert_eq!(
+            Page::new(&empty(INNER, 0)).child(&key([0; 4], 0), &layout, 0),
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_not_plain_is_said_to_be_so() {
+        let layout = layout();
+        let mut bytes = empty(0, 0);
+        append(&mut bytes, &tuple(&key([1; 4], 1)));
+        let with_null =
+            u16::from_ne_bytes([bytes[OPAQUE - 40 + INFO], bytes[OPAQUE - 40 + INFO + 1]]) | HAS_NULLS;
+        put(&mut bytes[..], OPAQUE - 40 + INFO, with_null);
+        assert_eq!(Page::new(&bytes).position(&key([2; 4], 1), &layout, 0), None);
+        // A tuple that is too short for its columns, and a pointer to nowhere.
+        put(&mut bytes[..], OPAQUE - 40 + INFO, 16);
+        assert_eq!(Page::new(&bytes).position(&key([2; 4], 1), &layout, 0), None);
+        put(&mut bytes[..], ITEMS, 0x7fff);
+        assert_eq!(Page::new(&bytes).position(&key([2; 4], 1), &layout, 0), None);
+    }
+
+    #[test]
+    fn pages_that_want_more_are_not_filled() {
+        assert!(Page::new(&empty(0, 0)).is_leaf_to_fill());
+        assert!(!Page::new(&empty(INNER, 0)).is_leaf_to_fill());
+        assert!(Page::new(&empty(INNER, 0)).is_in_use(INNER));
+        for flag in [IS_DELETED, IS_META, IS_HALF_DEAD, IS_SPLIT_INCOMPLETELY] {
+            let mut bytes = empty(0, 0);
+            put(&mut bytes[..], FLAGS, IS_LEAF | flag);
+            assert!(!Page::new(&bytes).is_leaf_to_fill());
+        }
+        assert!(!Page::new(&[0; PAGE]).is_leaf_to_fill());
+        let mut bytes = empty(0, 0);
+        put(&mut bytes[..], LOWER, OPAQUE as u16);
+        put(&mut bytes[..], UPPER, ITEMS as u16);
+        assert!(!Page::new(&bytes).is_leaf_to_fill());
+    }
+
+    #[test]
+    fn a_search_that_begins_near_finds_the_same() {
+        let layout = layout();
+        let mut bytes = empty(0, 0);
+        for value in 0..100 {
+            append(&mut bytes, &tuple(&key([value * 2, 0, 0, 0], 1)));
+        }
+        let page = Page::new(&bytes);
+        for value in 0..100 {
+            let at = key([value * 2 + 1, 0, 0, 0], 1);
+            let expected = Some(value as u16 + 2);
+            for from in [0, value as u16 / 2, value as u16, value as u16 + 1] {
+                assert_eq!(page.position(&at, &layout, from), expected);
+            }
+        }
+    }
+}
