@@ -109,7 +109,8 @@ mod tests {
         };
         for minute in 0..1000 {
             ledger
-                .account_mut(1, minute)
+                .account_mut(1)
+                .unwrap()
                 .count(minute * 60_000_000, Source::Worker, &batch);
         }
         let totals = ledger.account(1).unwrap().totals;

@@ -50,7 +50,7 @@ pub fn take_in(installed: &Installed, course: &Course, max_rows: i64) -> Result<
     };
     let direct = Staging::open(table);
     if let Some(direct) = &direct {
-        let work = xact::with_snapshot(|| Ok(direct.work()))?;
+        let (work, _) = xact::with_snapshot(|| Ok(direct.work()))?;
         if work != Work::Now {
             return Ok(work != Work::None);
         }

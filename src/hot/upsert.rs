@@ -4,6 +4,8 @@
 //! Lock order: the row of the entity, then facts. The flush takes facts first and never waits for a row, so there is no circle;
 //! two sessions that upsert several entities in another order can deadlock with each other, as with UPDATE.
 
+use std::cell::OnceCell;
+
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -274,6 +276,7 @@ impl Call<'_> {
             partitions,
             wrote_before: true,
             course: &Course::default(),
+            not_deferred: OnceCell::new(),
         };
         let rows = std::mem::take(&mut batch.rows);
         write_facts(&work, facts, &mut batch, &rows)?;

@@ -8,12 +8,8 @@ use super::hold;
 use super::place::{call_it_done, leave_place, notices, probe, take_place};
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
-use super::task::{
-    self, Context, Errand, Failed, Hindrance, Report, Run, Step, Steps, Task, Work, insist, tasks_of,
-    try_with_care,
-};
+use super::task::{self, Context, Errand, Failed, Run, Step, Steps, Task, Work, tasks_of, try_with_care};
 use super::upkeep;
-use crate::accounting::keeper::close_accounts;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
