@@ -294,9 +294,14 @@ fn a_slot_that_conflicts_with_replay_is_lost_with_its_reason() {
     assert_eq!(pair.replica.rows(look), [["ok", "<null>"]]);
     // Without feedback the rows of catalogs that it may need go.
     eventually(SOON, "a conflict", || {
-        pair.session.exec("CREATE TABLE gone (); DROP TABLE gone");
-        pair.session
-            .exec("VACUUM pg_class, pg_attribute, pg_type, pg_depend");
+        // One by one: nobody can have seen what a single transaction makes and drops.
+        for statement in [
+            "CREATE TABLE gone ()",
+            "DROP TABLE gone",
+            "VACUUM pg_class, pg_attribute, pg_type, pg_depend",
+        ] {
+            pair.session.exec(statement);
+        }
         match pair.replica.rows(look) {
             rows if rows == [["lost", "rows_removed"]] => Ok(()),
             rows => Err(rows),
