@@ -25,7 +25,7 @@ const LOOKED_AT: usize = 500;
 
 /// Partitions of which each column is compared with that of the parent: with more of them, that would take longer than all the
 /// rest.
-const COMPARED: usize = 2000;
+const COMPARED: usize = 1000;
 
 #[derive(Default)]
 struct Row {

@@ -123,7 +123,7 @@ fn rights_that_come_by_default_do_not_get_around_the_parent() {
     stage(session, "entity_values_ingest", ready.temperature, 1, 10);
     session.exec("SELECT stage_flush()");
     session.exec(&format!(
-        "GRANT SELECT ON entity_values_ts TO {other};
+        "GRANT USAGE ON SCHEMA telemetry TO {other}; GRANT SELECT ON entity_values_ts TO {other};
          ALTER DEFAULT PRIVILEGES FOR ROLE telemetry_owner GRANT SELECT, INSERT ON TABLES TO PUBLIC, telemetry_reader, {other}"
     ));
     let child = made_anew(session);

@@ -6,6 +6,7 @@ mod copy_into_staging;
 mod flush;
 mod held_staging;
 mod idle_flusher;
+mod index_under_writers;
 mod ingest;
 mod least_loop;
 mod rejects;
@@ -34,6 +35,7 @@ const ALL: &[&dyn Case] = &[
     &burden::FACTS_DEFAULT,
     &burden::PARTITIONS,
     &idle_flusher::IdleFlusher,
+    &index_under_writers::IndexUnderWriters,
     &rejects::STORM,
     &rejects::FEW,
     &replication::FRESHNESS,
