@@ -47,7 +47,7 @@ COMMENT ON COLUMN @extschema@.partition_health.observed_until IS 'greatest time 
 COMMENT ON COLUMN @extschema@.partition_health.missing_indexes IS 'indexes of the parent that it has not';
 COMMENT ON COLUMN @extschema@.partition_health.invalid_indexes IS 'indexes that answer no query';
 COMMENT ON COLUMN @extschema@.partition_health.missing_privileges IS 'where it gives more rights than the parent, or has no row security where that has';
-COMMENT ON COLUMN @extschema@.partition_health.missing_settings IS 'statistics targets and the like of the parent that it has not';
+COMMENT ON COLUMN @extschema@.partition_health.missing_settings IS 'statistics targets and the like of the parent that it has not; those of columns are only known of up to 1,000 partitions';
 COMMENT ON COLUMN @extschema@.partition_health.remedies IS 'statements that put right what it lacks; for indexes see fact_index_plan()';
 COMMENT ON COLUMN @extschema@.partition_health.gap_before IS 'time between the partition before it and this one that has no partition';
 COMMENT ON COLUMN @extschema@.partition_health.covered_until IS

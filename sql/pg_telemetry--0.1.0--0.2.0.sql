@@ -49,6 +49,7 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include server/wal_activity.sql
 -- include server/checkpoint_activity.sql
 -- include telemetry_metrics.sql
+
 -- Storage parameters that are new. What somebody has set is left as it is.
 DO $storage$
 DECLARE

@@ -23,6 +23,10 @@ use crate::sql::{argument, read, value};
 /// Partitions that are not sealed and whose files are looked at; of all others the catalog says how large they were.
 const LOOKED_AT: usize = 500;
 
+/// Partitions of which each column is compared with that of the parent: with more of them, that would take longer than all the
+/// rest.
+const COMPARED: usize = 1000;
+
 #[derive(Default)]
 struct Row {
     oid: pg_sys::Oid,
@@ -184,7 +188,8 @@ fn set(installed: &Installed, parent: Parent) -> Result<Vec<Row>, Error> {
     }
     rows.sort_by_key(|row| (row.starts_at, row.oid.to_u32()));
     sizes(&mut rows)?;
-    note_lacks(&mut rows, lacks(relation)?);
+    let compares_columns = rows.len() <= COMPARED;
+    note_lacks(&mut rows, lacks(relation, compares_columns)?);
 
     let attached = |row: &&mut Row| row.state == Some("attached");
     let mut end: Option<i64> = None;

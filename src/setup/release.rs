@@ -220,7 +220,7 @@ fn left_to_do(
     for step in fact_index::unfinished(installed)? {
         rows.push((step.index, format!("left to you: {}", step.statement)));
     }
-    for lack in lacks(facts)? {
+    for lack in lacks(facts, true)? {
         let Some(remedy) = lack
             .remedy
             .filter(|_| matches!(lack.kind, Kind::Setting | Kind::Privilege))

@@ -35,7 +35,7 @@ fn of_each_partition_and_of_each_set() {
         session.rows(sets),
         [
             ["facts", NULL, "t", "t", "t", "t", "t", NULL],
-            ["rejected", NULL, "t", "t", "t", "t", "f", NULL]
+            ["rejected", NULL, "t", "t", "t", "t", "t", NULL]
         ]
     );
     let row = session.rows(&format!(
@@ -61,8 +61,8 @@ fn gaps_missing_indexes_interrupted_detachments_and_what_is_kept() {
     let session = &mut ready.session;
     let names = session.column("SELECT partition FROM partition_state ORDER BY starts_at");
     session.exec(&format!("DROP TABLE {}", names[2]));
-    let gap = "SELECT right(partition, 10), gap_before FROM partition_health WHERE gap_before IS NOT NULL";
-    assert_eq!(session.rows(gap), [[&names[3][names[3].len() - 10..], "1 day"]]);
+    let gap = "SELECT right(partition, 10), gap_before = interval '1 day' FROM partition_health WHERE gap_before IS NOT NULL";
+    assert_eq!(session.rows(gap), [[&names[3][names[3].len() - 10..], "t"]]);
     let covered = "SELECT covered_until - date_trunc('day', now(), 'UTC') FROM partition_health WHERE partition IS NULL AND parent = 'facts'";
     assert_eq!(session.text(covered), "2 days");
     session.exec(&format!(
@@ -202,11 +202,11 @@ fn a_thousand_partitions_cost_little() {
     }
     session.exec("SELECT setup()");
     let all = "SELECT count(*) FROM partition_health WHERE parent = 'facts'";
-    assert_eq!(session.number(all), 1006);
+    let partitions = "SELECT count(*) + 1 FROM pg_inherits WHERE inhparent = 'entity_values_ts'::regclass";
+    assert_eq!(session.number(all), session.number(partitions));
     let start = Instant::now();
-    assert_eq!(session.number(all), 1006);
-    println!("1005 partitions: {:?}", start.elapsed());
-    let start = Instant::now();
-    session.exec("SELECT * FROM ingested_periods(now() - interval '1 day')");
-    println!("ingested_periods: {:?}", start.elapsed());
+    assert!(session.number(all) > 1000);
+    let took = start.elapsed();
+    // What it takes on a machine that does nothing else is in the documentation; here a hundred times that is a fault.
+    assert!(took.as_secs() < 10, "{took:?}");
 }
