@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
 use crate::pg::partitions::{EPOCH_2000, periods};
-use crate::pg::process;
+use crate::pg::{process, settings};
 use crate::sql::{argument, read, run, value};
 
 /// A table that is partitioned by time, and how.
@@ -101,7 +101,11 @@ fn ensure(
     lock_parent(installed, parent)?;
     let wanted = missing(&periods(relation));
     for period in &wanted {
-        create(installed, parent, period)?;
+        // The indexes that come by ATTACH go where the parent's are, not where the caller's would.
+        settings::undone_after(|| {
+            run("SET LOCAL default_tablespace = ''")?;
+            create(installed, parent, period)
+        })?;
     }
     Ok(wanted.len())
 }

@@ -107,7 +107,11 @@ impl Added {
         let log = self.cluster.log_mark();
         add(&mut self.session);
         done.store(true, Ordering::Relaxed);
-        let still = writers.into_iter().map(Background::join).max().unwrap_or_default();
+        let still = writers
+            .into_iter()
+            .map(Background::join)
+            .max()
+            .unwrap_or_default();
         self.session.exec(remove);
         Sample::default()
             .with(LONGEST, longest_wait(&log))
@@ -133,7 +137,11 @@ impl Run for Added {
                 session.exec("SELECT add_fact_index('{tenant_id, value_num}', index_name => 'added')");
                 let complete = "SELECT is_complete FROM fact_indexes WHERE index_name = 'added'";
                 eventually(Duration::from_secs(300), "the index is complete", || {
-                    if session.is_true(complete) { Ok(()) } else { Err(()) }
+                    if session.is_true(complete) {
+                        Ok(())
+                    } else {
+                        Err(())
+                    }
                 });
             },
             "SELECT drop_fact_index('added')",
