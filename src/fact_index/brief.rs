@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
 use crate::partition::holders::holders;
+use crate::pg::partitions::to_read;
 use crate::pg::xact::{self, Failure};
 use crate::pg::{settings, signals};
+use crate::sql::{argument, read, run, value};
 
 /// How long others may have to wait behind us.
 const TRY: Duration = Duration::from_millis(10);
@@ -49,11 +51,43 @@ pub fn often<T>(
     if let Some(value) = tried(TRIES, body)? {
         return Ok(value);
     }
-    let holders = holders(installed.require_table(Table::Facts)?)?;
+    let facts = installed.require_table(Table::Facts)?;
+    let mut holder = holders(facts)?.into_iter().next();
+    for leaf in to_read(facts) {
+        if holder.is_some() {
+            break;
+        }
+        holder = holders(leaf.oid)?.into_iter().next();
+    }
     Err(Error::NotLocked {
         what,
-        holder: holders
-            .first()
-            .map_or_else(|| "somebody".to_owned(), ToString::to_string),
+        holder: holder.map_or_else(|| "somebody".to_owned(), |holder| holder.to_string()),
     })
+}
+
+/// Until the end of this transaction the janitor begins no further step: it would hold one partition after the other, and
+/// whoever needs all of them at once would never get them.
+pub fn alone_with_partitions(installed: &Installed) -> Result<(), Error> {
+    if installed.table_oid(Table::IndexRebuilds)?.is_none() {
+        return Ok(());
+    }
+    run(&format!(
+        "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
+        installed.qualified(Table::IndexRebuilds)
+    ))
+}
+
+/// Whether somebody else wants to be.
+pub fn somebody_is_alone(installed: &Installed) -> Result<bool, Error> {
+    let Some(table) = installed.table_oid(Table::IndexRebuilds)? else {
+        return Ok(false);
+    };
+    let found: Option<bool> = read(
+        "SELECT EXISTS (SELECT FROM pg_locks
+                        WHERE locktype = 'relation' AND relation = $1 AND mode = 'ShareRowExclusiveLock'
+                          AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))",
+        vec![argument(table)],
+        value,
+    )?;
+    Ok(found == Some(true))
 }

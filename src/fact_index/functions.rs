@@ -83,8 +83,8 @@ fn alone(function: &'static str) -> Result<Installed, Error> {
     if xact::is_block() {
         return Err(Error::InTransactionBlock(function));
     }
-    // The lock lasts until the commit is done: nobody waits for a standby meanwhile.
-    run("SET LOCAL synchronous_commit = local")?;
+    // The lock lasts until the commit is done: nobody waits for a standby meanwhile. And nothing goes where the caller's tables go.
+    run("SET LOCAL synchronous_commit = local; SET LOCAL default_tablespace = ''")?;
     Installed::require()
 }
 

@@ -12,6 +12,6 @@ mod overview;
 mod rebuild;
 mod steps;
 
-pub use brief::often as briefly;
+pub use brief::{alone_with_partitions, often as briefly};
 pub use build::{is_wanted, next_statement};
 pub use steps::steps as unfinished;

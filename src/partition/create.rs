@@ -11,8 +11,8 @@ use super::step::Step;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
-use crate::pg::fault;
 use crate::pg::partitions::periods;
+use crate::pg::{fault, settings};
 use crate::sql::{argument, read, run, value};
 
 /// A table that is partitioned by time, and how.
@@ -99,7 +99,11 @@ fn ensure(
     // The rest is for the next transaction.
     wanted.truncate(Budget::of_this_server()?.partitions_at_once());
     for period in &wanted {
-        create(installed, parent, period)?;
+        // The indexes that come by ATTACH go where the parent's are, not where the caller's would.
+        settings::undone_after(|| {
+            run("SET LOCAL default_tablespace = ''")?;
+            create(installed, parent, period)
+        })?;
     }
     Ok(wanted.len())
 }

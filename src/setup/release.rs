@@ -39,6 +39,7 @@ fn release_tables(
 /// As the caller, who is entitled to all of it: only somebody who may act as both can give a table from one to the other.
 fn release(installed: &Installed, new_owner: Option<&str>, even_if_staged: bool) -> Result<Vec<Row>, Error> {
     let tables = tables(installed)?;
+    fact_index::alone_with_partitions(installed)?;
     fact_index::briefly(installed, "release the tables", || {
         let mut locked: Vec<&str> = Vec::new();
         if new_owner.is_some() {
@@ -110,10 +111,15 @@ fn tables(installed: &Installed) -> Result<Vec<(pg_sys::Oid, String)>, Error> {
              WHERE m.nspname = $1 AND r.relname = ANY ($2::text[])
              UNION ALL
              SELECT r.oid FROM pg_class r JOIN pg_namespace m ON m.oid = r.relnamespace
-             WHERE m.nspname = $1 AND r.relkind IN ('r', 'p')
-               AND (r.relname = ANY ($2::text[]) OR obj_description(r.oid, 'pg_class') LIKE 'pg\\_telemetry: %'))
+             WHERE r.relkind IN ('r', 'p')
+               AND (m.nspname = $1 AND r.relname = ANY ($2::text[])
+                    OR r.relname ~ '^entity_values_(ts|rejected)_p[0-9]' AND (m.nspname = $1 OR pg_get_userbyid(r.relowner) = $3)))
          ORDER BY n.nspname, c.relname",
-        vec![argument(installed.schema.clone()), argument(names)],
+        vec![
+            argument(installed.schema.clone()),
+            argument(names),
+            argument(identity::OWNER),
+        ],
         |rows| {
             for row in rows {
                 if let (Some(oid), Some(name)) = (row.get(1)?, row.get(2)?) {
@@ -210,8 +216,9 @@ fn left_to_do(
                            WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND e.deptype = 'e')
            AND $1 IS NOT NULL")?;
     add("SELECT split_part(o.setting, '=', 1),
-                'left to you: ALTER ' || CASE WHEN s.setrole = 0 THEN format('DATABASE %I', d.datname)
-                                              ELSE format('ROLE %I', r.rolname) || coalesce(format(' IN DATABASE %I', d.datname), '') END
+                'left to you: ALTER '
+                || CASE WHEN s.setrole = 0 AND s.setdatabase <> 0 THEN format('DATABASE %I', d.datname)
+                        ELSE 'ROLE ' || coalesce(quote_ident(r.rolname), 'ALL') || coalesce(' IN DATABASE ' || quote_ident(d.datname), '') END
                 || ' RESET ' || split_part(o.setting, '=', 1)
          FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole,
               unnest(s.setconfig) AS o (setting)

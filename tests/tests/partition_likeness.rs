@@ -184,6 +184,24 @@ fn the_tablespace_of_the_parent_where_the_owner_may_create() {
         )),
         "0"
     );
+    assert_eq!(
+        session.number(&format!(
+            "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+             WHERE i.indrelid = '{child}'::regclass AND c.reltablespace <> 0"
+        )),
+        0
+    );
+    session.exec("SELECT add_fact_index('{value_num}', index_name => 'slow', tablespace => 'Fast disk')");
+    session.exec("SELECT add_fact_index('{value_int}', index_name => 'quick')");
+    let child = made_anew(&mut session);
+    assert_eq!(
+        session.column(&format!(
+            "SELECT a.attname || ' ' || (c.reltablespace <> 0) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                 JOIN pg_attribute a ON a.attrelid = c.oid
+             WHERE i.indrelid = '{child}'::regclass AND a.attname LIKE 'value%' ORDER BY 1"
+        )),
+        ["value_int false", "value_num true"]
+    );
 }
 
 #[test]

@@ -72,10 +72,7 @@ fn another_owner_and_back() {
     let owner = database.create_login(None);
     // A partition that was detached and kept is one of them.
     let old = session.text("SELECT min(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'entity_values_ts'::regclass");
-    session.exec(&format!(
-        "ALTER TABLE entity_values_ts DETACH PARTITION {old};
-         COMMENT ON TABLE {old} IS 'pg_telemetry: detached, held 2026-01-01 00:00:00+00 to 2026-01-02 00:00:00+00'"
-    ));
+    session.exec(&format!("ALTER TABLE entity_values_ts DETACH PARTITION {old}"));
     session.exec(&format!("GRANT USAGE, CREATE ON SCHEMA telemetry TO {owner}"));
     session.rows(&format!("SELECT * FROM release_tables('{owner}')"));
     let owners = "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class
@@ -146,15 +143,49 @@ fn what_is_left_to_do_is_said() {
     session.exec(&format!(
         "ALTER DATABASE {} SET pg_telemetry.auto_register = on;
          CREATE VIEW public.mine AS SELECT * FROM flush_stats;
-         ALTER TABLE entity_values_ts ENABLE ROW LEVEL SECURITY",
-        database.quoted_name()
+         ALTER TABLE ONLY entity_values_ts ENABLE ROW LEVEL SECURITY, ALTER COLUMN entity_id SET STATISTICS 777,
+             ALTER COLUMN tenant_id SET (n_distinct = -0.5), ALTER COLUMN value_text SET STORAGE EXTERNAL, REPLICA IDENTITY FULL;
+         ALTER ROLE {} SET pg_telemetry.auto_register = on",
+        database.quoted_name(),
+        database.create_login(None)
+    ));
+    // One that is made now lacks nothing.
+    let newest = session.text(
+        "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'entity_values_ts'::regclass",
+    );
+    let oldest = session.text(
+        "SELECT min(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'entity_values_ts'::regclass",
+    );
+    session.exec(&format!(
+        "GRANT SELECT ON {oldest} TO PUBLIC; DROP TABLE {newest}; SELECT rotate_partitions()"
     ));
     let rows = session.rows("SELECT * FROM release_tables()");
     let said = |part: &str| rows.iter().filter(|row| row.join(" ").contains(part)).count();
     assert!(said("CREATE INDEX CONCURRENTLY") > 3, "{rows:?}");
-    assert_eq!(said("RESET pg_telemetry.auto_register"), 1, "{rows:?}");
+    assert_eq!(said("RESET pg_telemetry.auto_register"), 2, "{rows:?}");
     assert!(said("view mine") + said("view public.mine") > 0, "{rows:?}");
-    assert!(said("lacks row level security: ALTER TABLE") > 3, "{rows:?}");
+    for lack in [
+        "row level security: ALTER TABLE",
+        "statistics target 777 of column entity_id: ALTER TABLE",
+        "n_distinct=-0.5 of column tenant_id: ALTER TABLE",
+        "storage of column value_text: ALTER TABLE",
+        "replica identity: ALTER TABLE",
+        "SELECT of PUBLIC, which the parent does not grant: REVOKE SELECT",
+    ] {
+        assert!(said(&format!("lacks {lack}")) > 0, "{lack}: {rows:?}");
+    }
+    let of_newest = format!("telemetry.{newest}");
+    assert!(
+        !rows
+            .iter()
+            .any(|row| row[0] == of_newest && row[1].starts_with("lacks")),
+        "{rows:?}"
+    );
+    for row in rows.iter().filter(|row| row[1].starts_with("lacks")) {
+        session.exec(row[1].split_once(": ").expect("a statement").1);
+    }
+    let rows = session.rows("SELECT * FROM release_tables()");
+    assert!(!rows.iter().any(|row| row[1].starts_with("lacks")), "{rows:?}");
     session.fails_with("2BP01", "DROP EXTENSION pg_telemetry");
 }
 
