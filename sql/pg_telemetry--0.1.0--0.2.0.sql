@@ -13,6 +13,8 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
 -- include drain.sql
 -- include partitions.sql
+-- include partition_health.sql
+-- include fact_indexes.sql
 -- include replication_heartbeat.sql
 -- include replication_freshness.sql
 -- include replication_routing.sql

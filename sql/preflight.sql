@@ -9,12 +9,14 @@ DECLARE
         'attributes', 'entities', 'entity_values_ingest', 'entity_values_ingest_durable', 'entity_values_ts',
         'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
         'ingest_requests', 'ingest_requests_volatile', 'partition_state', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
-        'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog',
+        'fact_index_rebuilds', 'fact_indexes',
+        'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog', 'partition_health',
         'read_classes', 'replication_lag', 'replication_slots_health'];
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
         'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows',
-        'partition_plan', 'rotate_partitions', 'set_retention', 'ingested_periods',
+        'partition_plan', 'rotate_partitions', 'set_retention', 'ingested_periods', 'partition_health_rows',
+        'add_fact_index', 'drop_fact_index', 'reindex_facts', 'fact_index_plan', 'fact_index_rows', 'release_tables',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',
         'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
         'replication_lag_rows', 'replication_slots_health_rows', 'create_cdc_publications',
@@ -53,7 +55,7 @@ BEGIN
         WHERE c.relnamespace = '@extschema@'::regnamespace
           AND c.relname = ANY (relations)
           AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p')
-                   AND c.relname NOT IN ('worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog'))
+                   AND c.relname NOT IN ('worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog', 'partition_health', 'fact_indexes'))
         UNION ALL
         SELECT 'function ' || p.oid::regprocedure
         FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner

@@ -80,6 +80,32 @@ pub enum Error {
     BeingWritten { relation: String, holder: String },
     #[error("{0} was not vacuumed: somebody held a lock on it, or telemetry_owner may not")]
     NotVacuumed(String),
+    #[error("cannot {what}: {holder} stands in the way")]
+    NotLocked { what: &'static str, holder: String },
+    #[error("{0} cannot run inside a transaction block")]
+    InTransactionBlock(&'static str),
+    #[error("facts have no column \"{column}\"")]
+    UnknownColumn { column: String, columns: String },
+    #[error("there is no index method \"{method}\"")]
+    UnknownMethod { method: String, methods: String },
+    #[error("{argument} cannot be used in an index: {fault}")]
+    NotAClause {
+        argument: &'static str,
+        text: String,
+        fault: String,
+    },
+    #[error("facts have no unique indexes")]
+    UniqueIndex,
+    #[error("index \"{name}\" of facts is the same")]
+    SameIndex { name: String, is_complete: bool },
+    #[error("the name \"{name}\" is taken by {what}")]
+    NameTaken { name: String, what: String },
+    #[error("facts have no index \"{name}\"")]
+    UnknownIndex { name: String, names: String },
+    #[error("an index of facts must not depend on {what}")]
+    UntrustedIndex { what: String },
+    #[error("the index of {partition} waits for {holder}")]
+    IndexWaits { partition: String, holder: String },
     #[error("a row of {0} cannot be read")]
     UnreadableRow(String),
     #[error("snapshot too old to look at {0}")]
@@ -123,9 +149,18 @@ impl Error {
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
             Error::ChangedMeanwhile(_) => ERRCODE_OBJECT_IN_USE,
             Error::InvalidIndex(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Error::InTheWay { .. } | Error::BeingWritten { .. } | Error::NotVacuumed(_) => {
+            Error::BeingWritten { .. } | Error::NotVacuumed(_) => ERRCODE_LOCK_NOT_AVAILABLE,
+            Error::InTheWay { .. } | Error::NotLocked { .. } | Error::IndexWaits { .. } => {
                 ERRCODE_LOCK_NOT_AVAILABLE
             }
+            Error::InTransactionBlock(_) => ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Error::UnknownColumn { .. } => ERRCODE_UNDEFINED_COLUMN,
+            Error::UnknownMethod { .. } | Error::UnknownIndex { .. } => ERRCODE_UNDEFINED_OBJECT,
+            Error::NotAClause { .. } => ERRCODE_SYNTAX_ERROR,
+            Error::UniqueIndex => ERRCODE_FEATURE_NOT_SUPPORTED,
+            Error::SameIndex { .. } => ERRCODE_DUPLICATE_OBJECT,
+            Error::NameTaken { .. } => ERRCODE_DUPLICATE_TABLE,
+            Error::UntrustedIndex { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Error::UnreadableRow(_) => ERRCODE_DATA_CORRUPTED,
             Error::SnapshotTooOld(_) => ERRCODE_SNAPSHOT_TOO_OLD,
             Error::Ingest(fault) => fault.sqlstate(),
@@ -157,6 +192,21 @@ impl Error {
                 Some("setup() adopts tables of an earlier installation, and only those.".into())
             }
             Error::PublicationDiffers { faults, .. } => Some(format!("{faults}.")),
+            Error::InTransactionBlock(_) => {
+                Some("Its lock on facts would hold writers up until the end of the transaction.".into())
+            }
+            Error::UnknownColumn { columns, .. } => Some(format!("Columns are: {columns}.")),
+            Error::UnknownMethod { methods, .. } => Some(format!("Methods are: {methods}.")),
+            Error::NotAClause { text, .. } => Some(format!("It says: {text}.")),
+            Error::UniqueIndex => Some(
+                "They would have to contain ingested_at, so that they would not keep anything else unique; and each reading would wait for a look at the index.".into(),
+            ),
+            Error::SameIndex { is_complete: true, .. } => Some("Every partition has it.".into()),
+            Error::SameIndex { .. } => Some("It is being built; see fact_indexes.".into()),
+            Error::UnknownIndex { names, .. } => Some(format!("Indexes are: {names}.")),
+            Error::UntrustedIndex { .. } => {
+                Some("It would run as telemetry_owner whenever readings are stored, and whoever owns it can change it.".into())
+            }
             Error::Raised(failure) => failure.detail.clone(),
             _ => None,
         }
@@ -202,6 +252,19 @@ impl Error {
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
             Error::ChangedMeanwhile(_) => Some("It is tried again each minute.".into()),
             Error::InvalidIndex(_) => Some("It is not valid: REINDEX INDEX CONCURRENTLY, or drop it.".into()),
+            Error::NotLocked { .. } => Some("Call it again, or end the transaction of that process first if it was forgotten.".into()),
+            Error::IndexWaits { .. } => Some("It is tried again; end that transaction if it was forgotten.".into()),
+            Error::InTransactionBlock(_) => Some("Call it on its own, without BEGIN.".into()),
+            Error::UnknownColumn { .. } => Some("Names are folded to lower case unless they are quoted; an expression needs parentheses of its own.".into()),
+            Error::NotAClause { argument: "columns", .. } => Some(
+                "Each element is one key, such as 'entity_id', 'value_num DESC NULLS LAST', 'value_text text_pattern_ops' or '(lower(value_text))'.".into(),
+            ),
+            Error::NotAClause { .. } => Some("For example 'value_num > 100 AND attribute_id = 7'.".into()),
+            Error::UniqueIndex => Some("Send a request_id with ingest(), which stages nothing twice.".into()),
+            Error::SameIndex { .. } => Some("Use that one, or drop it first: drop_fact_index().".into()),
+            Error::NameTaken { .. } => Some("Choose another index_name, or leave it out.".into()),
+            Error::UnknownIndex { .. } => Some("Name the index of entity_values_ts, not one of a partition.".into()),
+            Error::UntrustedIndex { .. } => Some("Let a superuser own it, or call add_fact_index() as a member of telemetry_owner.".into()),
             Error::SnapshotTooOld(_) => Some(
                 "Begin a new transaction, use READ COMMITTED, or raise pg_telemetry.reclaim_grace.".into(),
             ),

@@ -29,6 +29,7 @@ pub enum Table {
     Requests,
     RequestsVolatile,
     PartitionState,
+    IndexRebuilds,
 }
 
 impl Table {
@@ -52,6 +53,7 @@ impl Table {
             Table::Requests => "ingest_requests",
             Table::RequestsVolatile => "ingest_requests_volatile",
             Table::PartitionState => "partition_state",
+            Table::IndexRebuilds => "fact_index_rebuilds",
         }
     }
 }

@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 mod accounting;
 mod argument;
 mod error;
+mod fact_index;
 mod guc;
 mod ingest;
 mod installed;

@@ -1,5 +1,6 @@
 //! What a DBA sees.
 
 mod flush_stats;
+mod partition_health;
 mod staging_backlog;
 mod worker_status;

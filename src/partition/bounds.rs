@@ -125,6 +125,15 @@ pub fn missing(
     }
 }
 
+/// Until when there is a partition for every time from `now` on, by periods in order of start; None: not even for now.
+pub fn covered_until(existing: &[Period], now: Micros) -> Option<Micros> {
+    existing.iter().fold(None, |covered, period| match covered {
+        None if period.contains(now) => Some(period.end),
+        Some(end) if period.start == end => Some(period.end),
+        known => known,
+    })
+}
+
 pub(super) fn civil(time: Micros) -> Option<DateTime> {
     Timestamp::from_microsecond(time)
         .ok()
@@ -291,6 +300,17 @@ pub(super) mod tests {
         for pair in all.windows(2) {
             assert_eq!(pair[0].end, pair[1].start, "{pair:?}");
         }
+    }
+
+    #[test]
+    fn coverage_reaches_to_the_first_gap_after_now() {
+        let periods = [(0, 10), (10, 20), (20, 30), (40, 50)].map(|(start, end)| Period { start, end });
+        let until = |now| covered_until(&periods, now);
+        assert_eq!(
+            [5, 10, 29, 30, 45, 50].map(until),
+            [Some(30), Some(30), Some(30), None, Some(50), None]
+        );
+        assert_eq!(covered_until(&[], 0), None);
     }
 
     #[test]

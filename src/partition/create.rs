@@ -4,7 +4,8 @@
 use pgrx::spi::quote_literal;
 
 use super::bounds::{Micros, Missing, Period, missing, missing_at};
-use super::likeness::likeness;
+use super::budget::Budget;
+use super::likeness::{likeness, withhold_rights};
 use super::state::{note_made, now};
 use super::step::Step;
 use crate::error::Error;
@@ -93,7 +94,9 @@ fn ensure(
     }
     // One at a time makes partitions; whoever waited here looks again.
     lock_parent(installed, parent)?;
-    let wanted = missing(&periods(relation));
+    let mut wanted = missing(&periods(relation));
+    // The rest is for the next transaction.
+    wanted.truncate(Budget::of_this_server()?.partitions_at_once());
     for period in &wanted {
         create(installed, parent, period)?;
     }
@@ -125,7 +128,8 @@ fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), 
     let parent_name = installed.qualified(parent.table());
     let child = free_child(installed, parent, period)?;
     // No CHECK for ATTACH to go by: the table is empty, and one that stayed would take the flush off its direct way.
-    let likeness = likeness(installed.require_table(parent.table())?)?;
+    let relation = installed.require_table(parent.table())?;
+    let likeness = likeness(parent, relation)?;
     run(&format!(
         "CREATE TABLE {child} (LIKE {parent_name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED
              INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING STATISTICS) {}",
@@ -134,6 +138,7 @@ fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), 
     if let Some(changes) = likeness.changes {
         run(&format!("ALTER TABLE {child} {changes}"))?;
     }
+    withhold_rights(relation, &child)?;
     run(&format!(
         "ALTER TABLE {parent_name} ATTACH PARTITION {child} FOR VALUES FROM ({}) TO ({})",
         quote_literal(start),

@@ -18,6 +18,16 @@ pub struct Holder {
     mode: String,
 }
 
+impl Holder {
+    /// Whether its lock is one of those who write.
+    pub fn writes(&self) -> bool {
+        !matches!(
+            self.mode.as_str(),
+            "AccessShareLock" | "RowShareLock" | "ShareUpdateExclusiveLock"
+        )
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         match self.pid {

@@ -2,10 +2,12 @@
 
 pub mod archive;
 pub mod bounds;
+pub mod budget;
 pub mod create;
 pub mod expire;
 mod functions;
 pub mod holders;
+pub mod lacks;
 mod likeness;
 pub mod observed;
 pub mod plan;
@@ -17,3 +19,4 @@ pub mod rotate;
 pub mod seal;
 pub mod state;
 pub mod step;
+pub mod storage;

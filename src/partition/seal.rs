@@ -9,8 +9,8 @@
 //!    taken after that; then it is `sealed`. Whoever wrote before step 1 had ended, whoever came later has turned it to
 //!    `reopened`, and is waited for by the update of its row.
 //!
-//! Storage parameters stay as they are. Autovacuum stays on: it finds nothing to do in a frozen table, which costs nothing, and
-//! it must come when readings are deleted from it, or come late.
+//! Storage parameters of a sealed partition: `storage.rs`. Autovacuum stays on: it finds nothing to do in a frozen table, which costs
+//! nothing, and it must come when readings are deleted from it, or come late.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
@@ -18,13 +18,13 @@ use pgrx::pg_sys;
 use super::bounds::{Micros, Period};
 use super::holders::holders;
 use super::observed::is_closed;
-use super::state;
+use super::{state, storage};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
 use crate::pg::partitions::{EPOCH_2000, to_read};
 use crate::pg::{compat, fault, lock, process, xact};
-use crate::sql::{argument, read, read_once, value, write};
+use crate::sql::{argument, read, read_once, run, value, write};
 use crate::staging::standstill;
 
 /// A partition that is to be sealed.
@@ -139,6 +139,9 @@ pub fn finish(installed: &Installed, due: &Due) -> Result<bool, Error> {
         vec![argument(due.oid)],
         |_| Ok(()),
     )?;
+    if let Some(change) = storage::sealing(due.oid, &due.partition)? {
+        run(&change)?;
+    }
     fault::point("seal_before_look");
     let (rows, least, greatest) = look_through(due)?;
     fault::point("seal_before_note");

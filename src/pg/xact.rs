@@ -193,6 +193,12 @@ pub fn check_writable() -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether the transaction goes on after this statement.
+pub fn is_block() -> bool {
+    // SAFETY: reads the state of this process.
+    unsafe { pg_sys::IsTransactionBlock() }
+}
+
 pub fn in_recovery() -> bool {
     // SAFETY: reads shared memory that exists in every server process.
     unsafe { pg_sys::RecoveryInProgress() }

@@ -273,6 +273,12 @@ pub const DATA_TABLES: &[DataTable] = &[
         ],
     },
     DataTable {
+        table: Table::IndexRebuilds,
+        create: include_str!("../../sql/setup/fact_index_rebuilds.sql"),
+        guards: &[],
+        columns: &[("index_oid", "oid"), ("index_name", "name")],
+    },
+    DataTable {
         table: Table::RejectedRemoved,
         create: include_str!("../../sql/setup/rejected_removed.sql"),
         guards: &[],

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 
 use super::board::Job;
 use super::janitor::ask_to_seal;
-use super::task::{Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
+use super::task::{BUILD_INDEX, Context, Report, VACUUM_REJECTED, VACUUM_STAGING};
 use crate::error::Error;
+use crate::fact_index;
 use crate::guc;
 use crate::ingest::ledger;
-use crate::installed::DOORS;
+use crate::installed::{DOORS, Table};
 use crate::partition::create::{Parent, ensure_ahead};
 use crate::partition::rotate::remove;
 use crate::partition::state;
@@ -71,13 +72,16 @@ thread_local! {
 /// Keeps partitions ready ahead of the current one, fills gaps, and has old ones removed.
 pub fn rotate(context: &Context) -> Result<Report, Error> {
     // In the order of the flush, which locks the one before the other as well.
+    let mut made = 0;
     for parent in [Parent::Rejected, Parent::Facts] {
-        ensure_ahead(context.installed, parent)?;
+        made += ensure_ahead(context.installed, parent)?;
     }
     state::adopt(context.installed)?;
     let waiting = remove(context.installed)?;
     ask_to_seal(context.installed, context.database)?;
     Ok(Report {
+        // As many as one transaction may make were made, and there may be more.
+        again: made > 0,
         waiting,
         ..Report::default()
     })
@@ -90,6 +94,15 @@ pub fn forget_requests(context: &Context) -> Result<Report, Error> {
         again,
         ..Report::default()
     })
+}
+
+/// Has indexes of facts built that are not complete, and made anew where that was asked for.
+pub fn look_at_indexes(context: &Context) -> Result<Report, Error> {
+    if fact_index::is_wanted(context.installed)? {
+        let facts = context.installed.require_table(Table::Facts)?;
+        ask_janitor(context.database, BUILD_INDEX, facts.to_u32());
+    }
+    Ok(Report::default())
 }
 
 /// Asks the janitor to vacuum a staging table once there are enough moved rows that the flush does not clear away, and gives

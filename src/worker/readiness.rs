@@ -25,6 +25,7 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              ('flush_sentinel', 'flush_sentinel_pkey', 'key'),
              ('flush_history', 'flush_history_pkey', 'key'),
              ('crash_history', 'crash_history_pkey', 'key'),
+             ('fact_index_rebuilds', 'fact_index_rebuilds_pkey', 'key'),
              ('ingest_requests', 'ingest_requests_pkey', 'key'),
              ('ingest_requests_volatile', 'ingest_requests_volatile_pkey', 'key'),
              ('partition_state', 'partition_state_pkey', 'key'),

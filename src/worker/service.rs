@@ -11,7 +11,8 @@ use super::hold;
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
 use super::task::{
-    Context, Errand, Failed, Hindrance, Report, Run, Step, Steps, Task, Work, insist, tasks_of, try_with_care,
+    self, Context, Errand, Failed, Hindrance, Report, Run, Step, Steps, Task, Work, insist, tasks_of,
+    try_with_care,
 };
 use super::upkeep;
 use crate::accounting::keeper::close_accounts;
@@ -381,7 +382,12 @@ impl Service {
         })?;
         Ok(match prepared {
             Outcome::Done(Some(text)) => {
-                toplevel::run(&text, JOB_LIMIT)?;
+                let (for_locks, in_all) =
+                    task::patience(job.task).unwrap_or((self.lock_timeout(), JOB_LIMIT));
+                settings::set_lock_timeout(for_locks);
+                let outcome = toplevel::run(&text, in_all);
+                settings::set_lock_timeout(self.lock_timeout());
+                outcome?;
                 match errand.finish {
                     Some(finish) => {
                         self.in_transaction(JOB_LIMIT, |context| finish(context, job.relation))?

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::board::Role;
+use super::board::{JANITOR_TASKS, KEEPER_TASKS, Role};
 use super::{janitor, maintenance, upkeep};
 use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
+use crate::fact_index;
 use crate::guc;
 use crate::installed::Installed;
 use crate::pg::process;
@@ -152,6 +153,13 @@ const KEEPER: &[Task] = &[
             run: maintenance::forget_requests,
         },
     },
+    Task {
+        name: "look_at_indexes",
+        work: Work::Periodic {
+            every: || Duration::from_secs(5),
+            run: maintenance::look_at_indexes,
+        },
+    },
 ];
 
 const JANITOR: &[Task] = &[
@@ -184,6 +192,10 @@ const JANITOR: &[Task] = &[
         work: Work::OnDemand(Errand::only(janitor::analyze_statement)),
     },
     Task {
+        name: "build_index",
+        work: Work::OnDemand(Errand::only(fact_index::next_statement)),
+    },
+    Task {
         name: "expire_readings",
         work: Work::InSteps(upkeep::expire_step),
     },
@@ -197,15 +209,25 @@ const JANITOR: &[Task] = &[
     },
 ];
 
+/// What has no place on the board would run unseen.
+const _: () = assert!(KEEPER.len() <= KEEPER_TASKS && JANITOR.len() <= JANITOR_TASKS);
+
 /// Places among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;
 pub const VACUUM_REJECTED: u8 = 1;
 pub const RETIRE: u8 = 2;
 pub const SEAL: u8 = 3;
 pub const ANALYZE: u8 = 4;
-pub const EXPIRE: u8 = 5;
-pub const REWRITE: u8 = 6;
-pub const ARCHIVE: u8 = 7;
+pub const BUILD_INDEX: u8 = 5;
+pub const EXPIRE: u8 = 6;
+pub const REWRITE: u8 = 7;
+pub const ARCHIVE: u8 = 8;
+
+/// How long a statement of the janitor may wait for a lock, where that is not as long as all others, and how long it may take in
+/// all. An index in the making holds up nobody while it waits, and loses all its work when it gives up.
+pub fn patience(task: u8) -> Option<(Duration, Duration)> {
+    (task == BUILD_INDEX).then_some((Duration::from_secs(600), Duration::from_secs(24 * 3600)))
+}
 
 pub fn tasks_of(role: Role) -> &'static [Task] {
     match role {
@@ -270,6 +292,7 @@ mod tests {
         assert_eq!(JANITOR[usize::from(RETIRE)].name, "retire_partition");
         assert_eq!(JANITOR[usize::from(SEAL)].name, "seal_partition");
         assert_eq!(JANITOR[usize::from(ANALYZE)].name, "analyze_facts");
+        assert_eq!(JANITOR[usize::from(BUILD_INDEX)].name, "build_index");
         assert_eq!(JANITOR[usize::from(EXPIRE)].name, "expire_readings");
         assert_eq!(JANITOR[usize::from(REWRITE)].name, "rewrite_partition");
         assert_eq!(JANITOR[usize::from(ARCHIVE)].name, "archive_partition");

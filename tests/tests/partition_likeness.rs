@@ -62,16 +62,17 @@ fn storage_parameters_of_the_partition_before() {
     let options =
         "SELECT c.reloptions, t.reloptions FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
                    WHERE c.oid = ";
-    let plain = made_anew(&mut session);
+    let first = made_anew(&mut session);
     assert_eq!(
-        session.rows(&format!("{options} '{plain}'::regclass"))[0][0],
-        cluster_tests::NULL
+        session.rows(&format!("{options} '{first}'::regclass"))[0][0],
+        "{autovacuum_vacuum_insert_threshold=1000000,autovacuum_vacuum_insert_scale_factor=0}"
     );
     for name in session
         .column("SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'entity_values_ts'::regclass")
     {
         session.exec(&format!(
-            "ALTER TABLE {name} SET (fillfactor = 90, autovacuum_enabled = off, toast.autovacuum_enabled = off)"
+            "ALTER TABLE {name} RESET (autovacuum_vacuum_insert_threshold, autovacuum_vacuum_insert_scale_factor);
+             ALTER TABLE {name} SET (fillfactor = 90, autovacuum_enabled = off, toast.autovacuum_enabled = off)"
         ));
     }
     let child = made_anew(&mut session);
@@ -82,6 +83,72 @@ fn storage_parameters_of_the_partition_before() {
             "{autovacuum_enabled=off}"
         ]]
     );
+}
+
+#[test]
+fn what_the_newest_partition_has_not_its_followers_have_not() {
+    let mut session = ready().session;
+    for name in session
+        .column("SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'entity_values_ts'::regclass")
+    {
+        session.exec(&format!(
+            "ALTER TABLE {name} RESET (autovacuum_vacuum_insert_threshold, autovacuum_vacuum_insert_scale_factor)"
+        ));
+    }
+    let child = made_anew(&mut session);
+    let options = format!("SELECT reloptions IS NULL FROM pg_class WHERE oid = '{child}'::regclass");
+    assert!(session.is_true(&options));
+    session.exec("SELECT setup()");
+    assert!(session.is_true(&options), "setup() leaves it so");
+}
+
+#[test]
+fn whoever_makes_it_its_access_method_is_heap() {
+    let mut ready = ready();
+    let session = &mut ready.session;
+    session.exec(
+        "CREATE ACCESS METHOD of_another_kind TYPE TABLE HANDLER heap_tableam_handler;
+         SET default_table_access_method = of_another_kind",
+    );
+    let child = made_anew(session);
+    let method = "SELECT amname FROM pg_class c JOIN pg_am m ON m.oid = c.relam WHERE c.oid = ";
+    assert_eq!(session.text(&format!("{method}'{child}'::regclass")), "heap");
+}
+
+#[test]
+fn rights_that_come_by_default_do_not_get_around_the_parent() {
+    let mut ready = ready();
+    let session = &mut ready.session;
+    let other = ready.database.create_login(None);
+    stage(session, "entity_values_ingest", ready.temperature, 1, 10);
+    session.exec("SELECT stage_flush()");
+    session.exec(&format!(
+        "GRANT SELECT ON entity_values_ts TO {other};
+         ALTER DEFAULT PRIVILEGES FOR ROLE telemetry_owner GRANT SELECT, INSERT ON TABLES TO PUBLIC, telemetry_reader, {other}"
+    ));
+    let child = made_anew(session);
+    let rights = format!(
+        "SELECT coalesce(string_agg(DISTINCT a.grantee::regrole || ' ' || a.privilege_type, ', '), '')
+         FROM pg_class c, LATERAL aclexplode(c.relacl) a WHERE c.oid = '{child}'::regclass AND a.grantee <> c.relowner"
+    );
+    assert_eq!(
+        session.text(&rights),
+        format!("{other} SELECT, telemetry_reader SELECT")
+    );
+    // With policies on the parent, what is granted shows nothing by itself.
+    session.exec(&format!(
+        "ALTER TABLE entity_values_ts ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY few ON entity_values_ts FOR SELECT TO {other} USING (entity_id <= 3)"
+    ));
+    let child = made_anew(session);
+    session.exec(&format!(
+        "INSERT INTO entity_values_ts SELECT tenant_id, n, now() + interval '3 days', NULL, 1, NULL, attribute_id, NULL
+         FROM entity_values_ts, generate_series(1, 10) n WHERE entity_id = 1"
+    ));
+    assert!(session.number(&format!("SELECT count(*) FROM {child}")) >= 0);
+    let mut reader = ready.database.connect_as(&other);
+    assert_eq!(reader.number("SELECT count(*) FROM entity_values_ts"), 6);
+    assert_eq!(reader.number(&format!("SELECT count(*) FROM {child}")), 0);
 }
 
 #[test]

@@ -1,0 +1,49 @@
+//! Strong locks on facts for a moment: nobody who writes waits longer than one try.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::installed::{Installed, Table};
+use crate::partition::holders::holders;
+use crate::pg::xact::{self, Failure};
+use crate::pg::{settings, signals};
+
+/// How long others may have to wait behind us.
+const TRY: Duration = Duration::from_millis(10);
+
+/// Between two tries those who waited go ahead.
+const PAUSE: Duration = Duration::from_millis(90);
+
+const TRIES: usize = 100;
+
+/// Runs `body`, whose locks are waited for no longer than a try, once. What it locked stays locked if it went well.
+pub fn once<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<Result<T, Failure>, Error> {
+    settings::undone_after(|| {
+        settings::set_lock_timeout(TRY);
+        Ok(xact::subtransaction(|| xact::with_snapshot(body)))
+    })
+}
+
+/// The same again and again, for ten seconds, as long as nothing but a lock is in the way.
+pub fn often<T>(
+    installed: &Installed,
+    what: &'static str,
+    body: impl Fn() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut holder = None;
+    for _ in 0..TRIES {
+        match once(&body)? {
+            Ok(value) => return Ok(value),
+            Err(failure) if failure.sqlstate == "55P03" => {}
+            Err(failure) => return Err(failure.into()),
+        }
+        holder = holders(installed.require_table(Table::Facts)?)?
+            .first()
+            .map(ToString::to_string);
+        signals::pause(PAUSE);
+    }
+    Err(Error::NotLocked {
+        what,
+        holder: holder.unwrap_or_else(|| "somebody".to_owned()),
+    })
+}
