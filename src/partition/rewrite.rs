@@ -89,7 +89,7 @@ pub fn step(installed: &Installed, partition: pg_sys::Oid, first: bool) -> Resul
     let Some(settled) = Settled::of(&relation) else {
         return Ok(if first {
             Step::Statement(format!(
-                "VACUUM (FREEZE, TRUNCATE false, SKIP_LOCKED, PARALLEL 0) {}",
+                "VACUUM (FREEZE, INDEX_CLEANUP ON, TRUNCATE false, SKIP_LOCKED, PARALLEL 0) {}",
                 planned.partition
             ))
         } else {
