@@ -6,7 +6,7 @@ CREATE FUNCTION @extschema@.partition_health_rows(
         OUT rows_estimate bigint, OUT bytes bigint, OUT index_bytes bigint, OUT dead_rows bigint,
         OUT last_vacuum_at timestamptz, OUT last_analyze_at timestamptz, OUT xid_age bigint,
         OUT observed_from timestamptz, OUT observed_until timestamptz, OUT missing_indexes text[], OUT invalid_indexes text[],
-        OUT missing_privileges text[], OUT missing_settings text[], OUT gap_before interval, OUT covered_until timestamptz,
+        OUT missing_privileges text[], OUT missing_settings text[], OUT remedies text[], OUT gap_before interval, OUT covered_until timestamptz,
         OUT leaves_as text, OUT tries integer, OUT next_try_at timestamptz, OUT last_error text, OUT in_the_way text,
         OUT detail text)
     RETURNS SETOF record
@@ -20,7 +20,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.partition_health_rows() TO telemetry_reade
 CREATE VIEW @extschema@.partition_health AS
     SELECT parent, partition, starts_at, ends_at, state, seal, sealed_at, made_at, made_late, rows_estimate, bytes, index_bytes,
            dead_rows, last_vacuum_at, last_analyze_at, xid_age, observed_from, observed_until, missing_indexes, invalid_indexes,
-           missing_privileges, missing_settings, gap_before, covered_until, leaves_as, tries, next_try_at, last_error,
+           missing_privileges, missing_settings, remedies, gap_before, covered_until, leaves_as, tries, next_try_at, last_error,
            in_the_way, detail
     FROM @extschema@.partition_health_rows();
 COMMENT ON VIEW @extschema@.partition_health IS
@@ -47,7 +47,8 @@ COMMENT ON COLUMN @extschema@.partition_health.observed_until IS 'greatest time 
 COMMENT ON COLUMN @extschema@.partition_health.missing_indexes IS 'indexes of the parent that it has not';
 COMMENT ON COLUMN @extschema@.partition_health.invalid_indexes IS 'indexes that answer no query';
 COMMENT ON COLUMN @extschema@.partition_health.missing_privileges IS 'where it gives more rights than the parent, or has no row security where that has';
-COMMENT ON COLUMN @extschema@.partition_health.missing_settings IS 'statistics targets and the like of the parent that it has not';
+COMMENT ON COLUMN @extschema@.partition_health.missing_settings IS 'statistics targets and the like of the parent that it has not; those of columns are only known of up to 1,000 partitions';
+COMMENT ON COLUMN @extschema@.partition_health.remedies IS 'statements that put right what it lacks; for indexes see fact_index_plan()';
 COMMENT ON COLUMN @extschema@.partition_health.gap_before IS 'time between the partition before it and this one that has no partition';
 COMMENT ON COLUMN @extschema@.partition_health.covered_until IS
     'of all of them together: until when there is a partition for every time from now on; NULL: not even for now';

@@ -21,8 +21,16 @@ pub enum Error {
     CannotAdopt { relation: String, fault: String },
     #[error("only a superuser or a member of telemetry_owner may set up pg_telemetry")]
     MayNotSetUp,
+    #[error("only a superuser or a member of telemetry_owner may release the tables of pg_telemetry")]
+    MayNotRelease,
+    #[error("{0} holds rows that were not flushed")]
+    RowsStaged(String),
+    #[error("{0} needs a transaction in READ COMMITTED")]
+    NotReadCommitted(&'static str),
     #[error("role \"{0}\" does not exist")]
     RoleMissing(&'static str),
+    #[error("role \"{0}\" does not exist")]
+    NoSuchRole(String),
     #[error("role \"telemetry_owner\" is a superuser")]
     OwnerIsSuperuser,
     #[error("{argument} must not be NULL")]
@@ -129,8 +137,10 @@ impl Error {
             Error::LibraryTooOld { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Error::CannotAdopt { .. } => ERRCODE_DUPLICATE_TABLE,
             Error::PublicationDiffers { .. } => ERRCODE_DUPLICATE_OBJECT,
-            Error::MayNotSetUp => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Error::RoleMissing(_) => ERRCODE_UNDEFINED_OBJECT,
+            Error::MayNotSetUp | Error::MayNotRelease => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Error::RoleMissing(_) | Error::NoSuchRole(_) => ERRCODE_UNDEFINED_OBJECT,
+            Error::RowsStaged(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Error::NotReadCommitted(_) => ERRCODE_INVALID_TRANSACTION_STATE,
             Error::OwnerIsSuperuser => ERRCODE_INVALID_ROLE_SPECIFICATION,
             Error::NullArgument { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Error::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
@@ -254,6 +264,12 @@ impl Error {
             Error::InvalidIndex(_) => Some("It is not valid: REINDEX INDEX CONCURRENTLY, or drop it.".into()),
             Error::NotLocked { .. } => Some("Call it again, or end the transaction of that process first if it was forgotten.".into()),
             Error::IndexWaits { .. } => Some("It is tried again; end that transaction if it was forgotten.".into()),
+            Error::MayNotRelease => Some("GRANT telemetry_owner TO …, or call it as a superuser.".into()),
+            Error::RowsStaged(_) => Some(
+                "Stop those who write, and call drain(); or say release_tables(even_if_staged => true): the rows stay where they are.".into(),
+            ),
+            Error::NotReadCommitted(_) => Some("BEGIN ISOLATION LEVEL READ COMMITTED.".into()),
+            Error::NoSuchRole(_) => Some("CREATE ROLE, or leave new_owner out: the tables stay with telemetry_owner.".into()),
             Error::InTransactionBlock(_) => Some("Call it on its own, without BEGIN.".into()),
             Error::UnknownColumn { .. } => Some("Names are folded to lower case unless they are quoted; an expression needs parentheses of its own.".into()),
             Error::NotAClause { argument: "columns", .. } => Some(

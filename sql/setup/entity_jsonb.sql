@@ -24,7 +24,11 @@ BEGIN
     FOR leaf IN 0 .. leaves - 1 LOOP
         EXECUTE format(
             'CREATE TABLE %1$s.%2$I PARTITION OF %1$s.entity_jsonb
-                 FOR VALUES WITH (MODULUS %3$s, REMAINDER %4$s) WITH (fillfactor = 70)',
+                 FOR VALUES WITH (MODULUS %3$s, REMAINDER %4$s)
+                 -- What updates leave behind is cleared page by page by those that follow; vacuum is for the rest. A fiftieth: by
+                 -- the default of a fifth, millions of dead versions of a large leaf would wait. And a thousand: a leaf of
+                 -- some hundred entities would be vacuumed each minute for nothing.
+                 WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000)',
             '@extschema@', 'entity_jsonb_' || lpad(leaf::text, greatest(2, length(leaf::text)), '0'), leaves, leaf);
     END LOOP;
 END

@@ -1,6 +1,7 @@
 -- Eight columns, wide ones first: the null bitmap still fits the 24-byte tuple header. No constraint and no index: a
 -- bad row must not fail the COPY it came with, and goes to entity_values_rejected instead.
--- Truncating the emptied tail would lock writers out, so the file keeps its size and its pages are used again.
+-- Truncating the emptied tail would lock writers out, so the file keeps its size and its pages are used again. The flush clears
+-- what it moved; vacuum is for the rest, from 50,000 dead rows on however large the table is, and never for rows that were added.
 CREATE UNLOGGED TABLE @extschema@.entity_values_ingest (
     tenant_id bigint,
     entity_id bigint,

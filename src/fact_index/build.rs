@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::steps::{Action, Step, steps};
+use super::steps::{Action, Step, UNFINISHED, steps};
 use super::{brief, overview, rebuild};
 use crate::error::Error;
 use crate::installed::{Installed, Table};
@@ -16,6 +16,11 @@ use crate::worker::task::{BUILD_INDEX, Context};
 
 /// Whoever holds a lock on the partition for longer may hold it for hours, and all others would wait for the janitor as long.
 const LONG: Duration = Duration::from_secs(3);
+
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Two seconds of tries to attach an index; then others have their turn, and it is tried again when the keeper looks next.
+const ATTACH_TRIES: usize = 20;
 
 /// After a step that failed, before the next try; twice as long each time.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,10 +70,12 @@ pub fn is_wanted(installed: &Installed) -> Result<bool, Error> {
     let Some(facts) = installed.table_oid(Table::Facts)? else {
         return Ok(false);
     };
-    let mut text = "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = $1 AND NOT indisvalid)
-                OR EXISTS (SELECT FROM pg_index i WHERE NOT i.indisvalid AND i.indrelid IN (
-                               SELECT inhrelid FROM pg_inherits WHERE inhparent = $1))"
-        .to_owned();
+    let mut text = format!(
+        "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = $1 AND NOT indisvalid AND NOT indisunique)
+                OR EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                           WHERE NOT i.indisvalid AND (c.relispartition OR c.relname ~ {UNFINISHED})
+                             AND i.indrelid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = $1))"
+    );
     if installed.table_oid(Table::IndexRebuilds)?.is_some() {
         text.push_str(&format!(
             " OR EXISTS (SELECT FROM {})",
@@ -94,6 +101,7 @@ pub fn next_statement(context: &Context, _relation: u32) -> Result<Option<String
     let all = steps(context.installed)?;
     TRIED.with_borrow_mut(|tried| tried.retain(|known, _| all.iter().any(|step| step.statement == *known)));
     let mut hindered = None;
+    let mut tries = ATTACH_TRIES;
     for step in all {
         if step.busy || rests(&step.statement) {
             continue;
@@ -101,17 +109,26 @@ pub fn next_statement(context: &Context, _relation: u32) -> Result<Option<String
         let go_on = || ask_janitor(context.database, BUILD_INDEX, facts.to_u32());
         if step.action == Action::Attach {
             fault::point("before_attach");
-            match brief::once(|| run(&step.statement))? {
-                Ok(()) => {
+            match brief::tried(tries, || run(&step.statement)) {
+                Ok(Some(())) => {
                     fault::point("after_attach");
                     go_on();
                     return Ok(None);
                 }
+                Ok(None) => tries = 1,
                 Err(failure) => {
                     note(&step.statement);
-                    hindered = hindered.or(Some(Error::from(failure)));
+                    hindered = hindered.or(Some(failure));
+                    continue;
                 }
             }
+            let holder = holders(step.leaf)?
+                .first()
+                .map_or_else(|| "somebody".to_owned(), ToString::to_string);
+            hindered = hindered.or(Some(Error::IndexWaits {
+                partition: step.partition,
+                holder,
+            }));
         } else if let Some(holder) = in_the_way(&step)? {
             note(&step.statement);
             hindered = hindered.or(Some(Error::IndexWaits {
@@ -137,12 +154,15 @@ fn in_the_way(step: &Step) -> Result<Option<String>, Error> {
         found.retain(|holder| step.action == Action::DropLeftover || holder.writes());
         Ok(found)
     };
-    let before = all()?;
-    if !before.is_empty() {
-        signals::pause(LONG);
-        if let Some(holder) = all()?.iter().find(|holder| before.contains(holder)) {
-            return Ok(Some(holder.to_string()));
+    let began = Instant::now();
+    let mut before = all()?;
+    while !before.is_empty() {
+        if began.elapsed() > LONG {
+            return Ok(before.first().map(ToString::to_string));
         }
+        signals::pause(LOOK);
+        let now = all()?;
+        before.retain(|holder| now.contains(holder));
     }
     if step.action == Action::DropLeftover {
         return Ok(None);

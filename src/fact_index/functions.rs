@@ -13,6 +13,7 @@ use super::steps::steps;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
 use crate::pg::{identity, process, xact};
+use crate::sql::run;
 use crate::worker::maintenance::ask_janitor;
 use crate::worker::task::BUILD_INDEX;
 
@@ -82,6 +83,8 @@ fn alone(function: &'static str) -> Result<Installed, Error> {
     if xact::is_block() {
         return Err(Error::InTransactionBlock(function));
     }
+    // The lock lasts until the commit is done: nobody waits for a standby meanwhile.
+    run("SET LOCAL synchronous_commit = local")?;
     Installed::require()
 }
 

@@ -12,4 +12,6 @@ mod overview;
 mod rebuild;
 mod steps;
 
+pub use brief::often as briefly;
 pub use build::{is_wanted, next_statement};
+pub use steps::steps as unfinished;

@@ -176,7 +176,7 @@ pub const BUSY: &str = "EXISTS (SELECT FROM pg_locks k
        AND k.pid IS DISTINCT FROM pg_backend_pid())";
 
 /// Names that REINDEX CONCURRENTLY gives to what it has not finished.
-const UNFINISHED: &str = "'_cc(new|old)[0-9]*$'";
+pub const UNFINISHED: &str = "'_cc(new|old)[0-9]*$'";
 
 const LEAVES: &str = "leaves AS (
      SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, n.nspname

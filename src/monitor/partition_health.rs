@@ -23,6 +23,10 @@ use crate::sql::{argument, read, value};
 /// Partitions that are not sealed and whose files are looked at; of all others the catalog says how large they were.
 const LOOKED_AT: usize = 500;
 
+/// Partitions of which each column is compared with that of the parent: with more of them, that would take longer than all the
+/// rest.
+const COMPARED: usize = 1000;
+
 #[derive(Default)]
 struct Row {
     oid: pg_sys::Oid,
@@ -48,6 +52,7 @@ struct Row {
     invalid_indexes: Vec<String>,
     missing_privileges: Vec<String>,
     missing_settings: Vec<String>,
+    remedies: Vec<String>,
     gap_before: Option<Interval>,
     covered_until: Option<i64>,
     leaves_as: Option<String>,
@@ -86,6 +91,7 @@ fn partition_health_rows() -> Result<
             name!(invalid_indexes, Option<Vec<String>>),
             name!(missing_privileges, Option<Vec<String>>),
             name!(missing_settings, Option<Vec<String>>),
+            name!(remedies, Option<Vec<String>>),
             name!(gap_before, Option<Interval>),
             name!(covered_until, Option<TimestampWithTimeZone>),
             name!(leaves_as, Option<String>),
@@ -129,6 +135,7 @@ fn partition_health_rows() -> Result<
             some(row.invalid_indexes),
             some(row.missing_privileges),
             some(row.missing_settings),
+            some(row.remedies),
             row.gap_before,
             row.covered_until.and_then(timestamp),
             row.leaves_as,
@@ -181,7 +188,8 @@ fn set(installed: &Installed, parent: Parent) -> Result<Vec<Row>, Error> {
     }
     rows.sort_by_key(|row| (row.starts_at, row.oid.to_u32()));
     sizes(&mut rows)?;
-    note_lacks(&mut rows, lacks(relation)?);
+    let compares_columns = rows.len() <= COMPARED;
+    note_lacks(&mut rows, lacks(relation, compares_columns)?);
 
     let attached = |row: &&mut Row| row.state == Some("attached");
     let mut end: Option<i64> = None;
@@ -370,6 +378,7 @@ fn note_lacks(rows: &mut [Row], lacks: Vec<Lack>) {
         else {
             continue;
         };
+        row.remedies.extend(lack.remedy);
         match lack.kind {
             Kind::MissingIndex => row.missing_indexes.push(lack.what),
             Kind::InvalidIndex => row.invalid_indexes.push(lack.what),

@@ -11,6 +11,7 @@ use super::step::Step;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
+use crate::pg::fault;
 use crate::pg::partitions::periods;
 use crate::sql::{argument, read, run, value};
 
@@ -138,12 +139,14 @@ fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), 
     if let Some(changes) = likeness.changes {
         run(&format!("ALTER TABLE {child} {changes}"))?;
     }
+    fault::point("partition_made");
     withhold_rights(relation, &child)?;
     run(&format!(
         "ALTER TABLE {parent_name} ATTACH PARTITION {child} FOR VALUES FROM ({}) TO ({})",
         quote_literal(start),
         quote_literal(end)
     ))?;
+    fault::point("partition_attached");
     if parent == Parent::Facts {
         note_made(installed, &child, period, period.contains(now()))?;
     }

@@ -1,4 +1,4 @@
-//! What partitions lack against their parent: `lacks(parent)` gives one `Lack { leaf, kind, what, remedy }` for each thing that a
+//! What partitions lack against their parent: `lacks(parent, …)` gives one `Lack { leaf, kind, what, remedy }` for each thing that a
 //! partition made today would have and that one has not. Reads catalogs only, needs no rights, works on a standby.
 
 use pgrx::pg_sys;
@@ -27,10 +27,12 @@ pub struct Lack {
     pub remedy: Option<String>,
 }
 
-/// For all partitions of the table. A detachment that is under way is none.
-pub fn lacks(parent: pg_sys::Oid) -> Result<Vec<Lack>, Error> {
+/// For all partitions of the table. A detachment that is under way is none. Those of columns are many to compare, so they can be
+/// left out.
+pub fn lacks(parent: pg_sys::Oid, with_columns: bool) -> Result<Vec<Lack>, Error> {
     let mut found = Vec::new();
-    read(TEXT, vec![argument(parent)], |rows| {
+    let arguments = vec![argument(parent), argument(with_columns)];
+    read(TEXT, arguments, |rows| {
         for row in rows {
             let kind: Option<String> = row.get(2)?;
             let kind = match kind.as_deref() {
@@ -63,17 +65,21 @@ const TEXT: &str = r"
                p.attoptions AS options, o.attstattarget AS own_target, o.attstorage AS own_storage,
                o.attcompression AS own_compression, o.attoptions AS own_options
         FROM leaf l JOIN pg_attribute p ON p.attrelid = $1 AND p.attnum > 0 AND NOT p.attisdropped
-             JOIN pg_attribute o ON o.attrelid = l.oid AND o.attname = p.attname AND NOT o.attisdropped),
+             JOIN pg_attribute o ON o.attrelid = l.oid AND o.attname = p.attname AND NOT o.attisdropped
+        -- Most have nothing that differs.
+        WHERE $2 AND (p.attstattarget, p.attstorage, p.attcompression, p.attoptions)
+                     IS DISTINCT FROM (o.attstattarget, o.attstorage, o.attcompression, o.attoptions)),
     extended AS (
         SELECT s.oid, s.stxrelid, s.stxname, s.stxkind, pg_get_expr(s.stxexprs, s.stxrelid) AS expressions,
                ARRAY(SELECT a.attname FROM pg_attribute a WHERE a.attrelid = s.stxrelid AND a.attnum = ANY (s.stxkeys)
                      ORDER BY 1) AS columns
         FROM pg_statistic_ext s WHERE s.stxrelid = $1 OR s.stxrelid IN (SELECT oid FROM leaf))
-    SELECT l.oid, 'missing index', format('index %s', c.relname), NULL
-    FROM leaf l CROSS JOIN pg_index p JOIN pg_class c ON c.oid = p.indexrelid
-    WHERE p.indrelid = $1 AND c.relkind = 'I'
-      AND NOT EXISTS (SELECT FROM pg_inherits h JOIN pg_index i ON i.indexrelid = h.inhrelid
-                      WHERE h.inhparent = p.indexrelid AND i.indrelid = l.oid)
+    SELECT m.leaf, 'missing index', format('index %s', c.relname), NULL
+    FROM (SELECT l.oid AS leaf, p.indexrelid FROM leaf l CROSS JOIN pg_index p WHERE p.indrelid = $1
+          EXCEPT
+          SELECT i.indrelid, h.inhparent FROM pg_inherits h JOIN pg_index i ON i.indexrelid = h.inhrelid
+          WHERE h.inhparent = ANY (ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = $1))) AS m
+         JOIN pg_class c ON c.oid = m.indexrelid AND c.relkind = 'I'
     UNION ALL
     SELECT l.oid, 'invalid index', format('index %s is invalid', c.relname), NULL
     FROM leaf l JOIN pg_index i ON i.indrelid = l.oid JOIN pg_class c ON c.oid = i.indexrelid
@@ -86,7 +92,7 @@ const TEXT: &str = r"
     SELECT b.oid, 'setting', format('%s of column %s', o.option, b.attname),
            format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', b.name, b.attname, o.option)
     FROM both_columns b, unnest(b.options) AS o (option)
-    WHERE o.option LIKE 'n\_distinct=%' AND NOT o.option = ANY (coalesce(b.own_options, '{}'))
+    WHERE b.options IS NOT NULL AND o.option LIKE 'n\_distinct=%' AND NOT o.option = ANY (coalesce(b.own_options, '{}'))
     UNION ALL
     SELECT oid, 'setting', format('storage of column %s', attname),
            format('ALTER TABLE %s ALTER COLUMN %I SET STORAGE %s', name, attname,
@@ -119,7 +125,7 @@ const TEXT: &str = r"
            format('REVOKE %s ON %s FROM %s', string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type), l.name,
                   coalesce(quote_ident(r.rolname), 'PUBLIC'))
     FROM parent p, leaf l, LATERAL aclexplode(l.relacl) AS a LEFT JOIN pg_roles r ON r.oid = a.grantee
-    WHERE a.grantee NOT IN (l.relowner, p.relowner)
+    WHERE l.relacl IS NOT NULL AND a.grantee NOT IN (l.relowner, p.relowner)
       AND NOT EXISTS (SELECT FROM aclexplode(p.relacl) AS g
                       WHERE g.grantee = a.grantee AND g.privilege_type = a.privilege_type)
     GROUP BY l.oid, l.name, r.rolname, a.grantee";

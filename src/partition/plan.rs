@@ -72,7 +72,15 @@ pub fn plan(installed: &Installed) -> Result<Vec<Planned>, Error> {
         planned.extend(creations(installed, parent)?);
     }
     planned.extend(removals(installed)?);
-    planned.extend(seals(installed)?);
+    for seal in seals(installed)? {
+        // What goes need not be sealed before.
+        if !planned
+            .iter()
+            .any(|other| other.action == Action::Detach && other.oid == seal.oid)
+        {
+            planned.push(seal);
+        }
+    }
     planned.extend(upkeep(installed)?);
     Ok(planned)
 }

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
 use crate::pg::partitions::{EPOCH_2000, to_read};
-use crate::pg::{identity, xact};
+use crate::pg::{fault, identity, xact};
 use crate::sql::{argument, read, run, value, write};
 
 /// How long nothing is removed after the partition of the present had to be made late.
@@ -233,7 +233,9 @@ pub fn drop_retired(installed: &Installed, planned: &Planned) -> Result<bool, Er
             .any(|now| now.action == Action::Drop && now.oid == planned.oid))
     })?;
     if still {
+        fault::point("before_drop");
         run(&format!("DROP TABLE {}", planned.partition))?;
+        fault::point("dropped");
         if let Some(oid) = planned.oid {
             state::forget(installed, oid)?;
         }

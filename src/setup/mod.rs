@@ -1,6 +1,7 @@
 //! setup(): makes the data tables or adopts those that are there. They are no members of the extension, so that DROP
 //! EXTENSION leaves every reading where it is and a dump carries whatever users added to them.
 
+mod release;
 mod tables;
 
 use pgrx::pg_sys::panic::ErrorReport;

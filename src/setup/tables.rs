@@ -13,12 +13,13 @@ pub struct DataTable {
 
 /// What watches over a table.
 pub struct Guard {
-    kind: GuardKind,
-    name: &'static str,
+    pub kind: GuardKind,
+    pub name: &'static str,
     pub script: &'static str,
 }
 
-enum GuardKind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuardKind {
     /// The function of a trigger. It outlives its table, and one of an earlier installation stays as it is.
     Function,
     Trigger,

@@ -48,7 +48,7 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
                      EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = p.oid AND t.tgname = w.part)
                  ELSE p.oid IS NOT NULL END)
          SELECT coalesce(
-             (SELECT what || ' (a restore is running, or it was dropped: call setup(), or add the key again)' FROM missing LIMIT 1),
+             (SELECT what || ' (a restore is running, the tables were released, or it was dropped: call setup(), or add the key again)' FROM missing LIMIT 1),
              (SELECT 'pg_restore, process ' || pid FROM pg_stat_activity
               WHERE datname = current_database() AND application_name = 'pg_restore' LIMIT 1))",
         vec![argument(installed.schema.clone())],

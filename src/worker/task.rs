@@ -49,22 +49,25 @@ pub struct Context<'a> {
 
 pub type Run = fn(&Context) -> Result<Report, Error>;
 
+/// The statement of a job; None when it has become needless.
+pub type Prepare = fn(&Context, relation: u32) -> Result<Option<String>, Error>;
+
+/// What is to be done once the statement ran, in a transaction of its own.
+pub type Finish = fn(&Context, relation: u32) -> Result<(), Error>;
+
+/// What is to be noted when any of it failed.
+pub type Failed = fn(&Context, relation: u32, failure: &Failure) -> Result<(), Error>;
+
 /// A job of the janitor: a statement at top level, and what goes with it.
 #[derive(Clone, Copy)]
 pub struct Errand {
-    /// The statement; None when it has become needless.
-    pub prepare: fn(&Context, relation: u32) -> Result<Option<String>, Error>,
-    /// What is to be done once it ran, in a transaction of its own.
-    pub finish: Option<fn(&Context, relation: u32) -> Result<(), Error>>,
-    /// What is to be noted when any of it failed.
+    pub prepare: Prepare,
+    pub finish: Option<Finish>,
     pub failed: Option<Failed>,
 }
 
-/// Notes that a job failed.
-pub type Failed = fn(&Context, relation: u32, failure: &Failure) -> Result<(), Error>;
-
 impl Errand {
-    const fn only(prepare: fn(&Context, relation: u32) -> Result<Option<String>, Error>) -> Errand {
+    const fn only(prepare: Prepare) -> Errand {
         Errand {
             prepare,
             finish: None,

@@ -14,6 +14,7 @@ mod database;
 mod installation;
 pub mod integrity;
 mod log;
+pub mod metrics;
 pub mod old_day;
 mod process;
 pub mod project;

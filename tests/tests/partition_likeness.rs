@@ -123,7 +123,7 @@ fn rights_that_come_by_default_do_not_get_around_the_parent() {
     stage(session, "entity_values_ingest", ready.temperature, 1, 10);
     session.exec("SELECT stage_flush()");
     session.exec(&format!(
-        "GRANT SELECT ON entity_values_ts TO {other};
+        "GRANT USAGE ON SCHEMA telemetry TO {other}; GRANT SELECT ON entity_values_ts TO {other};
          ALTER DEFAULT PRIVILEGES FOR ROLE telemetry_owner GRANT SELECT, INSERT ON TABLES TO PUBLIC, telemetry_reader, {other}"
     ));
     let child = made_anew(session);
@@ -141,10 +141,10 @@ fn rights_that_come_by_default_do_not_get_around_the_parent() {
          CREATE POLICY few ON entity_values_ts FOR SELECT TO {other} USING (entity_id <= 3)"
     ));
     let child = made_anew(session);
-    session.exec(&format!(
+    session.exec(
         "INSERT INTO entity_values_ts SELECT tenant_id, n, now() + interval '3 days', NULL, 1, NULL, attribute_id, NULL
          FROM entity_values_ts, generate_series(1, 10) n WHERE entity_id = 1"
-    ));
+    );
     assert!(session.number(&format!("SELECT count(*) FROM {child}")) >= 0);
     let mut reader = ready.database.connect_as(&other);
     assert_eq!(reader.number("SELECT count(*) FROM entity_values_ts"), 6);

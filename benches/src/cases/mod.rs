@@ -7,11 +7,13 @@ mod expiry;
 mod flush;
 mod held_staging;
 mod idle_flusher;
+mod index_under_writers;
 mod ingest;
 mod least_loop;
 mod planning;
 mod rejects;
 mod replication;
+mod rotation;
 mod sustained;
 mod visible_latency;
 
@@ -38,12 +40,14 @@ const ALL: &[&dyn Case] = &[
     &planning::RELATIVE,
     &expiry::Expiry,
     &idle_flusher::IdleFlusher,
+    &index_under_writers::IndexUnderWriters,
     &rejects::STORM,
     &rejects::FEW,
     &replication::FRESHNESS,
     &replication::CAN_SERVE,
     &replication::Heartbeat,
     &replication::Token,
+    &rotation::Rotation,
     &ingest::ONE,
     &ingest::FIFTY,
     &visible_latency::MODEST,
