@@ -158,7 +158,7 @@ pub struct Batch {
 /// transaction ends nobody can change a policy: a hold that is committed stops the next batch, not one that comes after it.
 pub fn delete_batch(installed: &Installed, partition: pg_sys::Oid) -> Result<Option<Batch>, Error> {
     hold_policies(installed)?;
-    xact::with_snapshot(|| {
+    xact::with_latest_snapshot(|| {
         fault::point("policies_held");
         let Some(policies) = policies(installed)? else {
             return Ok(None);

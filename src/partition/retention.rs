@@ -226,7 +226,7 @@ pub fn mark(installed: &Installed, planned: &Planned) -> Result<(), Error> {
 pub fn drop_retired(installed: &Installed, planned: &Planned) -> Result<bool, Error> {
     // A hold that is committed before this counts.
     hold_policies(installed)?;
-    let still = xact::with_snapshot(|| {
+    let still = xact::with_latest_snapshot(|| {
         let now = removals(installed)?;
         Ok(now
             .into_iter()

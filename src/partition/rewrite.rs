@@ -25,6 +25,8 @@ use crate::worker::task::Step;
 /// The comment of a table that holds the old files of a partition, or of one that a dump has brought along.
 const LEFT_OVER: &str = "pg_telemetry: left over from a rewrite, to be dropped";
 
+const NEVER: Period = Period { start: 0, end: 0 };
+
 /// How long readers of the partition may wait for us in one try, the exchange itself included: it takes two milliseconds.
 const TRY: Duration = Duration::from_millis(4);
 
@@ -89,7 +91,7 @@ pub fn step(installed: &Installed, partition: pg_sys::Oid, first: bool) -> Resul
     let Some(settled) = Settled::of(&relation) else {
         return Ok(if first {
             Step::Statement(format!(
-                "VACUUM (FREEZE, TRUNCATE false, SKIP_LOCKED, PARALLEL 0) {}",
+                "VACUUM (FREEZE, INDEX_CLEANUP ON, TRUNCATE false, SKIP_LOCKED, PARALLEL 0) {}",
                 planned.partition
             ))
         } else {
@@ -114,7 +116,7 @@ fn rewrite(installed: &Installed, name: &str, partition: &Relation, settled: &Se
     let indexes = indexes(partition.oid())?;
     fault::point("before_copy");
     let twin = empty_twin(partition);
-    let twin_name = removal(installed, Action::Rewrite, twin, Period { start: 0, end: 0 })?.partition;
+    let twin_name = removal(installed, Action::Rewrite, twin, NEVER)?.partition;
     run(&format!(
         "COMMENT ON TABLE {twin_name} IS {}",
         quote_literal(LEFT_OVER)
@@ -234,7 +236,26 @@ fn indexes(table: pg_sys::Oid) -> Result<Vec<Index>, Error> {
 
 /// Drops what rewrites left behind. Nobody looks at these tables but dumps, which hold nobody up here.
 fn drop_left_over(installed: &Installed) -> Result<(), Error> {
-    let mut found: Vec<(pg_sys::Oid, pg_sys::Oid)> = Vec::new();
+    for (twin, partition) in left_over(installed)? {
+        fault::point("before_drop");
+        let name = removal(installed, Action::Rewrite, twin, NEVER)?.partition;
+        run(&format!("DROP TABLE {name}"))?;
+        let still: Option<bool> = read(
+            "SELECT EXISTS (SELECT FROM pg_class WHERE oid = $1 AND relkind = 'r')",
+            vec![argument(partition)],
+            value,
+        )?;
+        if still == Some(true) {
+            swap::name_toast_after(partition);
+        }
+        fault::point("dropped");
+    }
+    Ok(())
+}
+
+/// Tables with old files, each with the partition that they were of; of a dump, none.
+pub fn left_over(installed: &Installed) -> Result<Vec<(pg_sys::Oid, pg_sys::Oid)>, Error> {
+    let mut found = Vec::new();
     read(
         "SELECT c.oid, c.relrewrite FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE n.nspname = $1 AND c.relkind = 'r' AND NOT c.relispartition AND c.relname LIKE 'pg\\_temp\\_%'
@@ -251,35 +272,5 @@ fn drop_left_over(installed: &Installed) -> Result<(), Error> {
             Ok(())
         },
     )?;
-    for (twin, partition) in found {
-        fault::point("before_drop");
-        let name = removal(installed, Action::Rewrite, twin, Period { start: 0, end: 0 })?.partition;
-        run(&format!("DROP TABLE {name}"))?;
-        let still: Option<bool> = read(
-            "SELECT EXISTS (SELECT FROM pg_class WHERE oid = $1 AND relkind = 'r')",
-            vec![argument(partition)],
-            value,
-        )?;
-        if still == Some(true) {
-            swap::name_toast_after(partition);
-        }
-        fault::point("dropped");
-    }
-    Ok(())
-}
-
-/// Whether a job has something to clean up, whatever the plan says.
-pub fn any_left_over(installed: &Installed) -> Result<bool, Error> {
-    let found: Option<bool> = read(
-        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = $1 AND c.relkind = 'r' AND NOT c.relispartition AND c.relname LIKE 'pg\\_temp\\_%'
-               AND pg_get_userbyid(c.relowner) = $2 AND obj_description(c.oid, 'pg_class') = $3)",
-        vec![
-            argument(installed.schema.clone()),
-            argument(identity::OWNER),
-            argument(LEFT_OVER),
-        ],
-        value,
-    )?;
-    Ok(found == Some(true))
+    Ok(found)
 }

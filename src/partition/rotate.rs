@@ -172,7 +172,7 @@ pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
             ask(&planned, job);
         }
     }
-    if rewrite::any_left_over(installed)? {
+    if !rewrite::left_over(installed)?.is_empty() {
         ask_janitor(process::my_database(), REWRITE, 0);
     }
     Ok(failed)

@@ -133,7 +133,7 @@ pub fn not_retired(context: &Context, relation: u32, failure: &Failure) -> Resul
 }
 
 /// Whoever holds a lock on `locked` now is named, if a lock was what it failed for.
-fn note_failure(
+pub(super) fn note_failure(
     context: &Context,
     partition: pg_sys::Oid,
     locked: pg_sys::Oid,

@@ -3,8 +3,8 @@
 use crate::guc::MAX_FLUSH_WORKERS;
 
 /// Places for the tasks of a keeper and of a janitor; a flusher has a single task.
-const KEEPER_TASKS: usize = 16;
-const JANITOR_TASKS: usize = 12;
+pub const KEEPER_TASKS: usize = 16;
+pub const JANITOR_TASKS: usize = 12;
 pub const TASKS: usize = MAX_FLUSH_WORKERS + KEEPER_TASKS + JANITOR_TASKS;
 
 /// The processes that serve one database. The discriminants are indexes into `Database::workers`.

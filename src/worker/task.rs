@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::board::Role;
+use super::board::{JANITOR_TASKS, KEEPER_TASKS, Role};
 use super::{janitor, maintenance, upkeep};
 use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
@@ -231,6 +231,9 @@ const JANITOR: &[Task] = &[
         work: Work::OnDemand(Errand::only(promotion::build_statement)),
     },
 ];
+
+/// What has no place on the board would run unseen.
+const _: () = assert!(KEEPER.len() <= KEEPER_TASKS && JANITOR.len() <= JANITOR_TASKS);
 
 /// Places among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;

@@ -2,9 +2,9 @@
 
 use pgrx::pg_sys;
 
+use super::janitor::note_failure;
 use super::task::{Context, Step};
 use crate::error::Error;
-use crate::partition::holders::{holders, named};
 use crate::partition::{archive, expire, rewrite, state};
 use crate::pg::xact::Failure;
 
@@ -41,9 +41,5 @@ fn done(context: &Context, relation: u32) -> Result<Step, Error> {
 /// Left alone for a while then.
 pub fn failed(context: &Context, relation: u32, failure: &Failure) -> Result<(), Error> {
     let partition = pg_sys::Oid::from(relation);
-    let in_the_way = match failure.sqlstate.as_str() {
-        "55P03" => named(&holders(partition)?),
-        _ => None,
-    };
-    state::note_failure(context.installed, partition, failure, in_the_way)
+    note_failure(context, partition, partition, failure)
 }

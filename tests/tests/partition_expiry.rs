@@ -1,7 +1,7 @@
 //! Tenants with a shorter time than the partition they are in: their readings are deleted, and its room is given back.
 
 use cluster_tests::old_day::{EACH, OldDay};
-use cluster_tests::{Cluster, workers};
+use cluster_tests::{Cluster, SOON, Stop, eventually, workers};
 
 const PLAN: &str = "SELECT action, reason FROM partition_plan() WHERE action NOT IN ('create', 'seal', 'analyze') ORDER BY action";
 
@@ -193,4 +193,68 @@ fn subscribers_do_not_see_it_unless_that_is_wished() {
         .exec(&format!("ALTER TABLE {partition} REPLICA IDENTITY FULL"));
     assert_eq!(day.session.rows(DELETED)[0][0], "done");
     assert_eq!((day.of_tenant(1), day.of_tenant(2)), (0, EACH));
+}
+
+#[test]
+fn a_dump_from_the_middle_of_it_goes_on_where_it_is_restored() {
+    let mut day = OldDay::new(Cluster::builder());
+    let partition = day.partition.clone();
+    day.session.exec("SELECT set_retention('30 days', 1)");
+    day.session.exec(&format!(
+        "DELETE FROM {partition} WHERE tenant_id = 1 AND ctid < '(256,0)';
+         UPDATE partition_state SET removed_tenants = '{{1}}', removed_all_but = false, removal_block = 256,
+                removal_sealed_at = sealed_at WHERE partition = '{partition}'"
+    ));
+    let dump = day.database.tool("pg_dump", ["-d", "old_day"], "").success();
+    let restored = day.cluster.create_database("restored");
+    restored.psql(&dump).success();
+    let mut session = restored.connect();
+    session.exec("SET search_path = telemetry");
+    let count = |session: &mut cluster_tests::Session, tenant: i64| {
+        session.number(&format!(
+            "SELECT count(*) FROM entity_values_ts WHERE tenant_id = {tenant}"
+        ))
+    };
+    let left = count(&mut session, 1);
+    assert!(left > 0 && left < EACH);
+    // It is another table by its number; it is sealed anew, and what was done counts for nothing.
+    session.exec("SELECT rotate_partitions()");
+    session.exec(&format!(
+        "UPDATE partition_state SET seal = 'sealed', sealed_at = now() WHERE partition = '{partition}'"
+    ));
+    session.exec("SELECT rotate_partitions()");
+    assert_eq!((count(&mut session, 1), count(&mut session, 2)), (0, EACH));
+}
+
+#[test]
+fn after_a_jump_of_the_clock_by_a_year_nothing_goes_and_that_is_told() {
+    const YEAR: i64 = 366 * 24 * 3600;
+    for at_start in [false, true] {
+        let mut day = OldDay::new(Cluster::builder().preload());
+        day.session
+            .exec("SELECT set_retention('200 days'); SELECT set_retention('100 days', 1)");
+        day.cluster.stop(Stop::Fast);
+        let clock = day.cluster.clock();
+        if at_start {
+            clock.set_ahead(YEAR);
+        }
+        day.cluster.start();
+        workers::wait_for_start(&day.cluster, "old_day");
+        day.session = day.database.connect();
+        clock.set_ahead(YEAR);
+        let told = "SELECT coalesce(detail, '') FROM worker_status WHERE task = 'rotate'";
+        let cluster = day.cluster.clone();
+        eventually(SOON, "it is told", || {
+            cluster.reload();
+            match day.session.text(told) {
+                text if text.contains("the clock has jumped") => Ok(()),
+                text => Err(text),
+            }
+        });
+        let actions =
+            "SELECT DISTINCT action FROM partition_plan() WHERE action NOT IN ('create', 'seal', 'analyze')";
+        assert_eq!(day.session.column(actions), ["keep"], "at start: {at_start}");
+        day.session.exec("SELECT rotate_partitions()");
+        assert_eq!((day.of_tenant(1), day.of_tenant(2)), (EACH, EACH));
+    }
 }

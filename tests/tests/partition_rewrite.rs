@@ -160,9 +160,9 @@ fn a_subscriber_sees_nothing_of_it() {
     let sent = "SELECT count(*) FILTER (WHERE get_byte(data, 0) = ascii('I')) < 1000,
                        count(*) FILTER (WHERE get_byte(data, 0) IN (ascii('D'), ascii('T'))),
                        count(*) FILTER (WHERE position('pg_temp_'::bytea IN data) > 0),
-                       count(*) FILTER (WHERE get_byte(data, 0) = ascii('R') AND position('entity_values_ts'::bytea IN data) > 0)
+                       count(*) FILTER (WHERE get_byte(data, 0) = ascii('R') AND position('entity_values_ts'::bytea IN data) > 0) > 0
                 FROM pg_logical_slot_get_binary_changes('copy', NULL, NULL, 'proto_version', '1', 'publication_names', 'additions')";
-    assert_eq!(day.session.rows(sent), [["t", "0", "0", "1"]]);
+    assert_eq!(day.session.rows(sent), [["t", "0", "0", "t"]]);
 }
 
 #[test]
