@@ -11,8 +11,9 @@ use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiTupleTable};
 
 use crate::error::Error;
+use crate::pg::estimate::{self, Estimate};
 use crate::pg::handover::{self, Taken};
-use crate::pg::stream::{Row, stream};
+use crate::pg::stream::{self, How, Row, stream};
 
 thread_local! {
     static KEPT: RefCell<HashMap<String, Rc<OwnedPreparedStatement>>> = RefCell::default();
@@ -76,7 +77,16 @@ pub fn each(
     arguments: Vec<Argument>,
     mut each: impl FnMut(&Row) -> Result<bool, Error>,
 ) -> Result<(), Error> {
-    stream(text, &values(arguments), true, &mut each)
+    stream(text, &values(arguments), How::Once, &mut each)
+}
+
+/// The same for a query that is asked often and planned once, whatever the arguments.
+pub fn each_kept(
+    text: &str,
+    arguments: Vec<Argument>,
+    mut each: impl FnMut(&Row) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    stream(text, &values(arguments), How::Kept, &mut each)
 }
 
 /// The same, with what this transaction has written and what has been committed by now.
@@ -85,7 +95,12 @@ pub fn each_now(
     arguments: Vec<Argument>,
     mut each: impl FnMut(&Row) -> Result<bool, Error>,
 ) -> Result<(), Error> {
-    stream(text, &values(arguments), false, &mut each)
+    stream(text, &values(arguments), How::Now, &mut each)
+}
+
+/// What the planner expects of a query.
+pub fn estimate(text: &str, arguments: Vec<Argument>) -> Estimate {
+    estimate::estimate(text, &values(arguments)).unwrap_or_default()
 }
 
 /// Writes.
@@ -137,6 +152,7 @@ pub fn value<T: FromDatum + IntoDatum>(rows: SpiTupleTable<'_>) -> Result<Option
 /// Forgets kept statements, which name a schema that may be another one now.
 pub fn forget() {
     KEPT.with_borrow_mut(HashMap::clear);
+    stream::forget();
 }
 
 fn values(arguments: Vec<Argument>) -> Vec<DatumWithOid<'static>> {

@@ -47,14 +47,14 @@ impl Budget {
 }
 
 /// Refuses a search that has to go through all readings of an attribute if they are too many.
-pub fn check_cost(condition: &Condition, expected: i64) -> Result<(), Error> {
+pub fn check_cost(condition: &Condition, expected: f64) -> Result<(), Error> {
     let most = guc::find_max_readings();
-    if expected <= most {
+    if expected <= most as f64 {
         return Ok(());
     }
     Err(Fault::TooCostly {
         name: condition.attribute.name.clone(),
-        expected,
+        expected: expected as i64,
         most,
     }
     .into())

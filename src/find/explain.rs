@@ -6,40 +6,30 @@ use super::search;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
+use crate::pg::estimate::Estimate;
 use crate::pg::{identity, settings};
-use crate::sql::{Argument, argument, read_once};
-
-/// What the planner expects of a query.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Expected {
-    pub rows: i64,
-    pub cost: f64,
-}
+use crate::sql::{argument, estimate};
 
 /// One line of the explanation.
 pub struct Line {
     pub attribute: Option<String>,
     pub reads: &'static str,
     pub purpose: &'static str,
-    pub expected: Expected,
+    pub expected: Estimate,
     pub note: Option<String>,
 }
 
 /// The readings of the window that a cold condition would have to go through.
-pub fn expected(
-    installed: &Installed,
-    question: &Question,
-    condition: &Condition,
-) -> Result<Expected, Error> {
+pub fn expected(installed: &Installed, question: &Question, condition: &Condition) -> Estimate {
     let (text, arguments) = cold::query(installed, question, condition, "");
-    plan(&text, arguments)
+    estimate(&text, arguments)
 }
 
 pub fn lines(installed: &Installed, question: &Question) -> Result<Vec<Line>, Error> {
     let mut lines = Vec::new();
     for condition in question.of(Kept::Searchable) {
         let (text, arguments) = search::query(installed, question.tenant_id, condition, None, i64::MAX);
-        let expected = identity::as_owner(|| settings::with_index_scans(|| plan(&text, arguments)))?;
+        let expected = identity::as_owner(|| settings::with_index_scans(|| Ok(estimate(&text, arguments))))?;
         lines.push(Line {
             attribute: Some(condition.attribute.name.clone()),
             reads: "search index",
@@ -56,7 +46,7 @@ pub fn lines(installed: &Installed, question: &Question) -> Result<Vec<Line>, Er
             attribute: Some(condition.attribute.name.clone()),
             reads: "projection",
             purpose: if has_candidates { "check" } else { "candidates" },
-            expected: projection(installed, question, has_candidates)?,
+            expected: projection(installed, question, has_candidates),
             note: (!has_candidates).then(|| {
                 format!(
                     "every entity of the tenant is looked at until there are enough; if it is searched by often: \
@@ -69,9 +59,9 @@ pub fn lines(installed: &Installed, question: &Question) -> Result<Vec<Line>, Er
     }
     let mut has_candidates = !lines.is_empty();
     for condition in question.of(Kept::Cold) {
-        let expected = expected(installed, question, condition)?;
+        let expected = expected(installed, question, condition);
         let most = guc::find_max_readings();
-        let note = match expected.rows > most && !has_candidates {
+        let note = match expected.rows > most as f64 && !has_candidates {
             true => format!("refused: pg_telemetry.find_max_readings is {most}"),
             false => "not kept hot: its readings in the window are read".to_owned(),
         };
@@ -88,56 +78,18 @@ pub fn lines(installed: &Installed, question: &Question) -> Result<Vec<Line>, Er
         attribute: None,
         reads: "projection",
         purpose: "result",
-        expected: projection(installed, question, true)?,
+        expected: projection(installed, question, true),
         note: Some("one look for each candidate, in the order of entities".into()),
     });
     Ok(lines)
 }
 
 /// One entity of the projection, or all of a tenant.
-fn projection(installed: &Installed, question: &Question, one: bool) -> Result<Expected, Error> {
+fn projection(installed: &Installed, question: &Question, one: bool) -> Estimate {
     let which = if one { "AND entity_id = 0" } else { "" };
     let text = format!(
         "SELECT hot_attrs, hot_times FROM {} WHERE tenant_id = $1 AND deleted_at IS NULL {which}",
         installed.qualified(Table::Projection)
     );
-    plan(&text, vec![argument(question.tenant_id)])
-}
-
-fn plan(text: &str, arguments: Vec<Argument>) -> Result<Expected, Error> {
-    let first: Option<String> = read_once(&format!("EXPLAIN {text}"), arguments, crate::sql::value)?;
-    Ok(first
-        .as_deref()
-        .and_then(parse)
-        .unwrap_or(Expected { rows: 0, cost: 0.0 }))
-}
-
-/// From `Seq Scan on x  (cost=0.00..35.50 rows=2550 width=4)`.
-fn parse(line: &str) -> Option<Expected> {
-    let (_, rest) = line.split_once("(cost=")?;
-    let (_, rest) = rest.split_once("..")?;
-    let (cost, rest) = rest.split_once(" rows=")?;
-    let (rows, _) = rest.split_once(' ')?;
-    Some(Expected {
-        rows: rows.parse().ok()?,
-        cost: cost.parse().ok()?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_line_of_a_plan_says_what_is_expected() {
-        let line = "Append  (cost=0.15..135.50 rows=2550 width=4)";
-        assert_eq!(
-            parse(line),
-            Some(Expected {
-                rows: 2550,
-                cost: 135.5
-            })
-        );
-        assert_eq!(parse("Result"), None);
-    }
+    estimate(&text, vec![argument(question.tenant_id)])
 }

@@ -93,7 +93,7 @@ fn explain_find<'a>(
             line.attribute,
             line.reads.to_owned(),
             line.purpose.to_owned(),
-            line.expected.rows,
+            line.expected.rows as i64,
             line.expected.cost,
             line.note,
         )

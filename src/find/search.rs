@@ -67,7 +67,7 @@ fn entities(
     identity::as_owner(|| {
         // The planner does not know how values of one attribute are spread, and would read the whole table for many of them.
         settings::with_index_scans(|| {
-            sql::each(&text, arguments, |row| {
+            sql::each_kept(&text, arguments, |row| {
                 found.extend(row.long(0));
                 Ok(true)
             })

@@ -14,22 +14,38 @@ pub struct Part {
     pub high: i64,
 }
 
-/// Both stretches without their ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// All stretches without their ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice {
     pub measured: (i64, i64),
-    pub came_in: (i64, i64),
+    /// In order, with something in between.
+    pub came_in: Vec<(i64, i64)>,
 }
 
+/// Stretches that one query is told of; more are taken for one.
+const MOST_STRETCHES: usize = 16;
+
 /// Reading partitions so many times on the average is worse than reading all of them once.
-const MOST_VISITS: usize = 3;
+const MOST_VISITS: usize = 5;
 
 /// What has to be read for the readings that were measured from `since` up to `until`, in one piece.
 pub fn whole(parts: &[Part], since: i64, until: i64) -> Option<Slice> {
-    let relevant = parts.iter().filter(|part| part.low < until && part.high >= since);
-    let came_in = relevant
-        .map(|part| (part.from, part.until))
-        .reduce(|all, part| (all.0.min(part.0), all.1.max(part.1)))?;
+    let mut came_in: Vec<(i64, i64)> = Vec::new();
+    let mut goes_on = false;
+    for part in parts {
+        let wanted = part.low < until && part.high >= since;
+        match came_in.last_mut() {
+            // Between two partitions there is nothing.
+            Some(last) if wanted && goes_on => last.1 = part.until,
+            _ if wanted => came_in.push((part.from, part.until)),
+            _ => {}
+        }
+        goes_on = wanted;
+    }
+    let (first, last) = (*came_in.first()?, *came_in.last()?);
+    if came_in.len() > MOST_STRETCHES {
+        came_in = vec![(first.0, last.1)];
+    }
     Some(Slice {
         measured: (since, until),
         came_in,
@@ -61,19 +77,24 @@ pub fn pieces(parts: &[Part], since: i64, until: i64, newest_first: bool) -> Vec
         let cut = cut.clamp(since, until);
         let (from, to) = if newest_first { (cut, edge) } else { (edge, cut) };
         if from < to {
-            slices.extend(whole(&relevant, from, to));
+            slices.extend(whole(parts, from, to));
             edge = cut;
         }
     }
     let touches = |slice: &Slice| {
         relevant
             .iter()
-            .filter(|part| part.from < slice.came_in.1 && part.until > slice.came_in.0)
+            .filter(|part| {
+                slice
+                    .came_in
+                    .iter()
+                    .any(|(from, until)| part.from < *until && part.until > *from)
+            })
             .count()
     };
     let visits: usize = slices.iter().map(touches).sum();
     if visits > MOST_VISITS * relevant.len() {
-        return whole(&relevant, since, until).into_iter().collect();
+        return whole(parts, since, until).into_iter().collect();
     }
     slices
 }
@@ -100,7 +121,10 @@ mod tests {
     fn found(slices: &[Slice], measured: i64, came_in: i64) -> Option<usize> {
         let holds = |slice: &Slice| {
             (slice.measured.0..slice.measured.1).contains(&measured)
-                && (slice.came_in.0..slice.came_in.1).contains(&came_in)
+                && slice
+                    .came_in
+                    .iter()
+                    .any(|(from, until)| (*from..*until).contains(&came_in))
         };
         let places: Vec<usize> = (0..slices.len()).filter(|place| holds(&slices[*place])).collect();
         assert!(places.len() <= 1, "{measured} is in {places:?}");
@@ -144,11 +168,11 @@ mod tests {
     fn the_newest_few_cost_one_partition_and_all_of_them_few_pieces() {
         let parts = parts(1000, 0, 0);
         let slices = pieces(&parts, i64::MIN, i64::MAX, true);
-        assert_eq!(slices[0].came_in, (99_900, 100_000));
-        assert_eq!(slices[1].came_in, (99_700, 99_900));
+        assert_eq!(slices[0].came_in, [(99_900, 100_000)]);
+        assert_eq!(slices[1].came_in, [(99_700, 99_900)]);
         assert!(slices.len() <= 11, "{}", slices.len());
         let oldest = pieces(&parts, i64::MIN, i64::MAX, false);
-        assert_eq!(oldest[0].came_in, (0, 100));
+        assert_eq!(oldest[0].came_in, [(0, 100)]);
     }
 
     #[test]
@@ -157,7 +181,13 @@ mod tests {
         assert_eq!(whole(&parts, 1000, 2000), None);
         assert_eq!(
             whole(&parts, 250, 260).map(|slice| slice.came_in),
-            Some((200, 300))
+            Some(vec![(200, 300)])
+        );
+        let mut late = parts.clone();
+        late[8].low = 255;
+        assert_eq!(
+            whole(&late, 250, 260).map(|slice| slice.came_in),
+            Some(vec![(200, 300), (800, 900)])
         );
         assert!(pieces(&parts, -100, 0, true).is_empty());
         assert!(pieces(&[], i64::MIN, i64::MAX, true).is_empty());

@@ -87,7 +87,7 @@ impl Steps<'_, '_> {
         if let Some(first) = self.question.of(Kept::Cold).next() {
             cold::check_cost(
                 first,
-                explain::expected(self.installed, self.question, first)?.rows,
+                explain::expected(self.installed, self.question, first).rows,
             )?;
         }
         self.go_through(Source::Facts)

@@ -13,6 +13,7 @@ pub mod conflict;
 pub mod databases;
 pub mod detoast;
 pub mod door;
+pub mod estimate;
 pub mod extension_script;
 pub mod fate;
 pub mod fault;

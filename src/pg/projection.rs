@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 
 use super::citus;
 use super::compat;
+use super::jsonb::Jsonb;
 use super::layout;
 use super::lock;
 use super::memory::Scratch;
@@ -170,6 +171,11 @@ impl Row {
     pub fn times(&self) -> Option<&[u8]> {
         // SAFETY: as above, a bytea.
         (!self.nulls[5]).then(|| unsafe { content(self.values[5]) })
+    }
+
+    /// The document as the server has it.
+    pub fn document(&self) -> Jsonb<'_> {
+        Jsonb::of(self.values[4])
     }
 
     pub fn is_deleted(&self) -> bool {

@@ -1,8 +1,11 @@
 //! A query whose rows are looked at one by one, as the executor makes them: none is kept, and whoever has seen enough ends it.
-//! Its parameters are constants for the planner, so that partitions are left out when it plans and not when it runs.
+//! Either its parameters are constants for the planner, so that partitions are left out when it plans and not when it runs; or it is
+//! planned once, for all of them.
 
 use std::borrow::Cow;
-use std::ffi::CString;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -102,11 +105,56 @@ unsafe extern "C-unwind" fn start(_: *mut pg_sys::DestReceiver, _: i32, _: pg_sy
 
 unsafe extern "C-unwind" fn stop(_: *mut pg_sys::DestReceiver) {}
 
-/// Runs a query and has `each` look at its rows until it says false. `as_caller`: with the snapshot of the caller's query.
+/// How a query is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// With the snapshot of the caller's query.
+    Once,
+    /// The same, and its plan is kept for the next time.
+    Kept,
+    /// With what this transaction has written and what has been committed by now.
+    Now,
+}
+
+thread_local! {
+    static PLANS: RefCell<HashMap<CString, pg_sys::SPIPlanPtr>> = RefCell::default();
+}
+
+/// # Safety
+/// To be called while connected to SPI.
+unsafe fn plan(text: &CStr, arguments: &[DatumWithOid]) -> pg_sys::SPIPlanPtr {
+    if let Some(kept) = PLANS.with_borrow(|plans| plans.get(text).copied()) {
+        return kept;
+    }
+    let mut types: Vec<pg_sys::Oid> = arguments.iter().map(DatumWithOid::oid).collect();
+    // SAFETY: connected, as promised; a plan that is kept lives as long as the process.
+    let plan = unsafe {
+        let plan = pg_sys::SPI_prepare_cursor(
+            text.as_ptr(),
+            types.len() as i32,
+            types.as_mut_ptr(),
+            pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
+        );
+        pg_sys::SPI_keepplan(plan);
+        plan
+    };
+    PLANS.with_borrow_mut(|plans| plans.insert(text.to_owned(), plan));
+    plan
+}
+
+/// Forgets kept plans.
+pub fn forget() {
+    for plan in PLANS.take().into_values() {
+        // SAFETY: kept by `plan`, and no longer known to anybody.
+        unsafe { pg_sys::SPI_freeplan(plan) };
+    }
+}
+
+/// Runs a query and has `each` look at its rows until it says false.
 pub fn stream(
     text: &str,
     arguments: &[DatumWithOid],
-    as_caller: bool,
+    how: How,
     each: &mut dyn FnMut(&Row) -> Result<bool, Error>,
 ) -> Result<(), Error> {
     let Ok(text) = CString::new(text) else {
@@ -129,12 +177,16 @@ pub fn stream(
         unsafe {
             let options = pg_sys::SPIExecuteOptions {
                 params: parameters(arguments),
-                read_only: as_caller,
+                read_only: how != How::Now,
                 must_return_tuples: true,
                 dest: &raw mut receiver.base,
                 ..Default::default()
             };
-            pg_sys::SPI_execute_extended(text.as_ptr(), &options);
+            if how == How::Kept {
+                pg_sys::SPI_execute_plan_extended(plan(&text, arguments), &options);
+            } else {
+                pg_sys::SPI_execute_extended(text.as_ptr(), &options);
+            }
         }
     });
     match receiver.failed {
@@ -143,9 +195,11 @@ pub fn stream(
     }
 }
 
+/// The arguments as constants.
+///
 /// # Safety
 /// Needs a memory context that lives as long as the list is used.
-unsafe fn parameters(arguments: &[DatumWithOid]) -> pg_sys::ParamListInfo {
+pub(super) unsafe fn parameters(arguments: &[DatumWithOid]) -> pg_sys::ParamListInfo {
     // SAFETY: the list is made with room for as many as are written.
     unsafe {
         let list = pg_sys::makeParamList(arguments.len() as i32);
