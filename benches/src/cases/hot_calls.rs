@@ -27,11 +27,11 @@ pub const UPSERT: Call = Call {
     name: "upsert_hot_attrs",
     shows: "3,000 calls of upsert_hot_attrs() with two values, one client",
     baseline: &["INSERT … ON CONFLICT … || and INSERT of the facts, prepared"],
-    ours: "SELECT telemetry.upsert_hot_attrs(1, $1, jsonb_build_object('a', $2::float8, 'b', $1 + 0.5))",
+    ours: "SELECT telemetry.upsert_hot_attrs(1, $1::bigint, jsonb_build_object('a', $2::float8, 'b', $1::bigint + 0.5))",
     by_hand: "WITH facts AS (
                   INSERT INTO entity_values_ts (tenant_id, entity_id, ingested_at, attribute_id, value_num)
-                  VALUES (1, $1, clock_timestamp(), 1, $2::float8), (1, $1, clock_timestamp(), 2, $1 + 0.5))
-              INSERT INTO docs AS d VALUES (1, $1, jsonb_build_object('a', $2::float8, 'b', $1 + 0.5))
+                  VALUES (1, $1::bigint, clock_timestamp(), 1, $2::float8), (1, $1, clock_timestamp(), 2, $1::bigint + 0.5))
+              INSERT INTO docs AS d VALUES (1, $1::bigint, jsonb_build_object('a', $2::float8, 'b', $1::bigint + 0.5))
               ON CONFLICT (tenant_id, entity_id) DO UPDATE SET doc = d.doc || excluded.doc RETURNING doc",
     goal: || Metric::new(RATE, Compare::OfBaseline).ratio_goal(Bound::AtLeast(0.8)),
 };
@@ -40,8 +40,8 @@ pub const LATEST: Call = Call {
     name: "entity_latest",
     shows: "3,000 calls of entity_latest(), one client",
     baseline: &["SELECT by primary key, prepared"],
-    ours: "SELECT telemetry.entity_latest(1, $1 + (0 * $2::float8)::bigint)",
-    by_hand: "SELECT hot_attrs FROM entity_jsonb WHERE tenant_id = 1 AND entity_id = $1 + (0 * $2::float8)::bigint",
+    ours: "SELECT telemetry.entity_latest(1, $1::bigint + (0 * $2::float8)::bigint)",
+    by_hand: "SELECT hot_attrs FROM entity_jsonb WHERE tenant_id = 1 AND entity_id = $1::bigint + (0 * $2::float8)::bigint",
     goal: || Metric::new(TIME, Compare::OfBaseline).ratio_goal(Bound::AtMost(1.15)),
 };
 
