@@ -3,14 +3,16 @@
 use super::filter::Value;
 use super::question::{Condition, Question};
 use crate::error::Error;
+use crate::hot::leaf::row_hash;
 use crate::hot::moment;
 use crate::hot::stamp::Stamp;
 use crate::hot::times::{self, Times};
 use crate::hot::value::HotValue;
 use crate::installed::{Installed, Table};
 use crate::pg::jsonb::{Container, Jsonb, Value as Stored};
+use crate::pg::memory::Scratch;
+use crate::pg::projection::{ReadLeaf, Reader};
 use crate::pg::settings;
-use crate::pg::stream::Row;
 use crate::sql::{self, argument};
 use crate::staging::judge::ValueType;
 
@@ -98,7 +100,9 @@ pub fn walk(
         sql::each_kept(&text, arguments, |row| {
             seen += 1;
             last = row.long(0);
-            if let Some(found) = check(question, row)? {
+            if let (Some(entity), Some(attrs)) = (last, row.document(1))
+                && let Some(found) = check(question, entity, attrs, row.bytes(2))?
+            {
                 enough = !each(found)?;
             }
             Ok(!enough)
@@ -114,8 +118,31 @@ pub fn look_up(
     entities: &[i64],
     mut each: impl FnMut(i64, Option<Found>) -> Result<bool, Error>,
 ) -> Result<(), Error> {
+    let takes_missing = question.hot().next().is_none();
+    let mut look = |entity: i64, found: Option<Row>| match found {
+        Some(row) if row.is_deleted => Ok(true),
+        Some(row) => match check(question, entity, row.attrs, row.times)? {
+            Some(found) => each(entity, Some(found)),
+            None => Ok(true),
+        },
+        None if takes_missing => each(entity, None),
+        None => Ok(true),
+    };
+    if let Some(mut leaves) = Leaves::open(installed, question.tenant_id, entities)? {
+        let scratch = Scratch::new();
+        for entity in entities {
+            pgrx::check_for_interrupts!();
+            let more =
+                scratch.within(|| leaves.with(question.tenant_id, *entity, |row| look(*entity, row)))?;
+            scratch.reset();
+            if !more {
+                break;
+            }
+        }
+        return Ok(());
+    }
     let text = format!(
-        "SELECT i.id, p.hot_attrs, p.hot_times, p.entity_id IS NOT NULL, p.deleted_at IS NOT NULL
+        "SELECT i.id, p.hot_attrs, p.hot_times, p.deleted_at IS NOT NULL
          FROM unnest($2::bigint[]) WITH ORDINALITY i (id, place)
          LEFT JOIN {} p ON p.tenant_id = $1 AND p.entity_id = i.id
          ORDER BY i.place",
@@ -123,27 +150,71 @@ pub fn look_up(
     );
     let arguments = vec![argument(question.tenant_id), argument(entities.to_vec())];
     sql::each_kept(&text, arguments, |row| {
-        let (Some(entity), is_there, is_deleted) = (row.long(0), row.boolean(3), row.boolean(4)) else {
+        let Some(entity) = row.long(0) else {
             return Ok(true);
         };
-        match (is_there, is_deleted) {
-            (true, true) => Ok(true),
-            (true, false) => match check(question, row)? {
-                Some(found) => each(entity, Some(found)),
-                None => Ok(true),
-            },
-            (false, _) if question.hot().next().is_none() => each(entity, None),
-            (false, _) => Ok(true),
-        }
+        let found = row.document(1).map(|attrs| Row {
+            attrs,
+            times: row.bytes(2),
+            is_deleted: row.boolean(3),
+        });
+        look(entity, found)
     })
 }
 
-/// The first three columns of the row are the entity, its document and its times.
-fn check<'a>(question: &Question, row: &'a Row) -> Result<Option<Found<'a>>, Error> {
-    let (Some(entity_id), Some(attrs)) = (row.long(0), row.document(1)) else {
-        return Ok(None);
-    };
-    let times = match row.bytes(2) {
+/// What is stored of an entity.
+struct Row<'a> {
+    attrs: Jsonb<'a>,
+    times: Option<&'a [u8]>,
+    is_deleted: bool,
+}
+
+/// The leaves of the projection, those that are needed, where they may be read without the executor.
+struct Leaves {
+    reader: Reader,
+    open: Vec<Option<ReadLeaf>>,
+}
+
+impl Leaves {
+    fn open(installed: &Installed, tenant_id: i64, entities: &[i64]) -> Result<Option<Leaves>, Error> {
+        let Some(reader) = Reader::open(installed.require_table(Table::Projection)?) else {
+            return Ok(None);
+        };
+        let mut open: Vec<Option<ReadLeaf>> = Vec::new();
+        for entity in entities {
+            let place = reader.leaf_of(row_hash(tenant_id, *entity));
+            if open.len() <= place {
+                open.resize_with(place + 1, || None);
+            }
+            if open[place].is_none() {
+                let Some(leaf) = reader.leaf(place) else {
+                    return Ok(None);
+                };
+                open[place] = Some(leaf);
+            }
+        }
+        Ok(Some(Leaves { reader, open }))
+    }
+
+    fn with<T>(&mut self, tenant_id: i64, entity_id: i64, body: impl FnOnce(Option<Row>) -> T) -> T {
+        let place = self.reader.leaf_of(row_hash(tenant_id, entity_id));
+        let leaf = self.open.get_mut(place).and_then(Option::as_mut);
+        let found = leaf.and_then(|leaf| leaf.find(tenant_id, entity_id));
+        body(found.as_ref().map(|row| Row {
+            attrs: row.document(),
+            times: row.times(),
+            is_deleted: row.is_deleted(),
+        }))
+    }
+}
+
+fn check<'a>(
+    question: &Question,
+    entity_id: i64,
+    attrs: Jsonb<'a>,
+    times: Option<&[u8]>,
+) -> Result<Option<Found<'a>>, Error> {
+    let times = match times {
         Some(packed) if question.hot().next().is_some() => times::unpack(packed)
             .map_err(|fault| Error::UnreadableRow(format!("entity_jsonb ({})", fault.0)))?,
         _ => Times::new(),

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::board::{JANITOR_TASKS, KEEPER_TASKS, Role};
+use super::board::Role;
+use super::role::{JANITOR_TASKS, KEEPER_TASKS};
 use super::{janitor, maintenance, upkeep};
 use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;

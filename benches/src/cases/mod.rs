@@ -7,6 +7,8 @@ mod expiry;
 mod find;
 mod flush;
 mod held_staging;
+mod hot;
+mod hot_calls;
 mod idle_flusher;
 mod index_under_writers;
 mod ingest;
@@ -44,6 +46,12 @@ const ALL: &[&dyn Case] = &[
     &index_under_writers::IndexUnderWriters,
     &rejects::STORM,
     &rejects::FEW,
+    &hot::ONE,
+    &hot::TEN,
+    &hot::FIFTY,
+    &hot::HELD,
+    &hot_calls::UPSERT,
+    &hot_calls::LATEST,
     &find::EQUALITY,
     &find::RANGE,
     &find::AND,
