@@ -29,6 +29,17 @@ impl Cost {
     }
 }
 
+impl Cost {
+    /// What this cost more than `other`.
+    pub fn beyond(self, other: Cost) -> Cost {
+        Cost {
+            cpu_ns: self.cpu_ns.saturating_sub(other.cpu_ns),
+            wall: self.wall.saturating_sub(other.wall),
+            wal_bytes: self.wal_bytes - other.wal_bytes,
+        }
+    }
+}
+
 impl AddAssign for Cost {
     fn add_assign(&mut self, other: Cost) {
         self.cpu_ns += other.cpu_ns;

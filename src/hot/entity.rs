@@ -28,11 +28,17 @@ pub struct View<'a> {
 /// Makes of what is stored what is to be stored; None: nothing is to be written. May be called more than once.
 pub type Change<'c> = &'c mut dyn FnMut(View) -> Result<Option<Merged>, Error>;
 
+/// Rows after which memory is freed, unless one of them was large.
+const FREED_AFTER: u32 = 32;
+const LARGE: usize = 4096;
+
 /// The table, and the leaf that was written last.
 pub struct Writer {
     projection: Opened<Projection>,
     leaf: Option<(usize, Opened<Leaf>)>,
     scratch: Scratch,
+    /// Rows since memory was freed.
+    rows: u32,
 }
 
 impl Writer {
@@ -41,6 +47,7 @@ impl Writer {
             projection: Projection::open(installed.require_table(Table::Projection)?),
             leaf: None,
             scratch: Scratch::new(),
+            rows: 0,
         })
     }
 
@@ -75,7 +82,12 @@ impl Writer {
         match &mut self.leaf {
             Some((_, Opened::Open(leaf))) => {
                 let outcome = write_into(leaf, &self.scratch, tenant_id, entity_id, change);
-                self.scratch.reset();
+                let large = matches!(&outcome, Ok(Outcome::Written(merged)) if merged.attrs.len() > LARGE);
+                self.rows += 1;
+                if large || self.rows >= FREED_AFTER {
+                    self.rows = 0;
+                    self.scratch.reset();
+                }
                 outcome
             }
             Some((_, Opened::Special)) => by_sql::try_write(installed, tenant_id, entity_id, change),

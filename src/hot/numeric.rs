@@ -1,6 +1,7 @@
 //! Numbers as the server stores them inside jsonb: its type numeric, four decimal digits in two bytes. Pure.
 
 use std::cmp::Ordering;
+use std::fmt::Write;
 
 /// Powers of this are the places of a numeric.
 const BASE_DIGITS: i32 = 4;
@@ -20,84 +21,77 @@ const SCALE_MASK: u16 = 0x3fff;
 /// The length that the server keeps in front.
 const LENGTH: usize = 4;
 
-/// A number in decimal: so many digits (each 0 to 9, no zero first or last), the power of ten of the first, and how many
-/// are shown behind the point.
-#[derive(Debug, PartialEq, Eq)]
-struct Decimal {
-    negative: bool,
-    digits: Vec<u8>,
-    exponent: i32,
-    scale: i32,
-}
-
 /// The shortest decimal number from which the same double comes back. Finite ones only.
 pub fn push_double(value: f64, bytes: &mut Vec<u8>) {
     // Like 1.234e-5 or 7e0.
-    let text = format!("{value:e}");
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let negative = mantissa.starts_with('-');
-    let digits: Vec<u8> = mantissa
-        .bytes()
-        .filter(u8::is_ascii_digit)
-        .map(|digit| digit - b'0')
-        .collect();
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let scale = (digits.len() as i32 - 1 - exponent).max(0);
-    let decimal = Decimal {
-        negative,
-        digits,
-        exponent,
-        scale,
-    };
-    push(&decimal, bytes);
+    let mut text = Digits::default();
+    let _ = write!(text, "{value:e}");
+    let written = text.written();
+    let end = written
+        .iter()
+        .position(|byte| *byte == b'e')
+        .unwrap_or(written.len());
+    let exponent = std::str::from_utf8(written.get(end + 1..).unwrap_or_default());
+    let exponent: i32 = exponent.ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let digits = Digits::of(&written[..end]);
+    push(value < 0.0, digits.written(), exponent, bytes);
 }
 
 pub fn push_whole(value: i64, bytes: &mut Vec<u8>) {
-    let digits: Vec<u8> = value
-        .unsigned_abs()
-        .to_string()
-        .bytes()
-        .map(|digit| digit - b'0')
-        .collect();
-    let exponent = digits.len() as i32 - 1;
-    let decimal = Decimal {
-        negative: value < 0,
-        digits,
-        exponent,
-        scale: 0,
-    };
-    push(&decimal, bytes);
+    let mut text = Digits::default();
+    let _ = write!(text, "{}", value.unsigned_abs());
+    let digits = Digits::of(text.written());
+    let exponent = digits.written().len() as i32 - 1;
+    push(value < 0, digits.written(), exponent, bytes);
 }
 
-fn push(decimal: &Decimal, bytes: &mut Vec<u8>) {
-    let start = bytes.len();
-    bytes.extend_from_slice(&[0; LENGTH]);
-    let mut weight = decimal.exponent.div_euclid(BASE_DIGITS);
-    // Digits of the first place that the number does not have.
-    let lead = (BASE_DIGITS - 1 - decimal.exponent.rem_euclid(BASE_DIGITS)) as usize;
-    let mut places: Vec<u16> = Vec::with_capacity(decimal.digits.len() / 4 + 2);
-    let mut place = 0;
-    let mut filled = lead;
-    for digit in &decimal.digits {
-        place = place * 10 + u16::from(*digit);
-        filled += 1;
-        if filled == BASE_DIGITS as usize {
-            places.push(place);
-            (place, filled) = (0, 0);
+/// Room for every number of ours, so that none needs memory of its own.
+#[derive(Default)]
+struct Digits {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Digits {
+    /// The digits of a text, as numbers.
+    fn of(text: &[u8]) -> Digits {
+        let mut digits = Digits::default();
+        for digit in text.iter().filter(|byte| byte.is_ascii_digit()) {
+            digits.add(digit - b'0');
+        }
+        digits
+    }
+
+    fn add(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
         }
     }
-    if filled > 0 {
-        places.push(place * 10u16.pow((BASE_DIGITS as usize - filled) as u32));
+
+    fn written(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
-    while places.last() == Some(&0) {
-        places.pop();
+}
+
+impl Write for Digits {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        text.bytes().for_each(|byte| self.add(byte));
+        Ok(())
     }
-    let negative = decimal.negative && !places.is_empty();
-    if places.is_empty() {
-        weight = 0;
-    }
-    if decimal.scale <= SHORT_SCALES && SHORT_WEIGHTS.contains(&weight) {
-        let mut header = SHORT | (decimal.scale as u16) << SHORT_SCALE_SHIFT;
+}
+
+/// Digits, each 0 to 9, and the power of ten of the first.
+fn push(negative: bool, digits: &[u8], exponent: i32, bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    // How many are shown behind the point.
+    let scale = (digits.len() as i32 - 1 - exponent).max(0);
+    let zero = digits.iter().all(|digit| *digit == 0);
+    let negative = negative && !zero;
+    let weight = if zero { 0 } else { exponent.div_euclid(BASE_DIGITS) };
+    bytes.extend_from_slice(&[0; LENGTH]);
+    if scale <= SHORT_SCALES && SHORT_WEIGHTS.contains(&weight) {
+        let mut header = SHORT | (scale as u16) << SHORT_SCALE_SHIFT;
         if negative {
             header |= SHORT_NEGATIVE;
         }
@@ -108,13 +102,11 @@ fn push(decimal: &Decimal, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&header.to_ne_bytes());
     } else {
         let sign = if negative { NEGATIVE } else { 0 };
-        let header = sign | decimal.scale as u16 & SCALE_MASK;
+        let header = sign | scale as u16 & SCALE_MASK;
         bytes.extend_from_slice(&header.to_ne_bytes());
         bytes.extend_from_slice(&(weight as i16).to_ne_bytes());
     }
-    for place in places {
-        bytes.extend_from_slice(&place.to_ne_bytes());
-    }
+    push_places(digits, exponent, bytes);
     let length = (bytes.len() - start) as u32;
     let length = if cfg!(target_endian = "little") {
         length << 2
@@ -122,6 +114,32 @@ fn push(decimal: &Decimal, bytes: &mut Vec<u8>) {
         length
     };
     bytes[start..start + LENGTH].copy_from_slice(&length.to_ne_bytes());
+}
+
+/// Four digits each, zeros at the end left out.
+fn push_places(digits: &[u8], exponent: i32, bytes: &mut Vec<u8>) {
+    let mut end = bytes.len();
+    // Digits of the first place that the number does not have.
+    let mut filled = BASE_DIGITS - 1 - exponent.rem_euclid(BASE_DIGITS);
+    let mut place = 0u16;
+    let mut add = |place: u16| {
+        bytes.extend_from_slice(&place.to_ne_bytes());
+        if place != 0 {
+            end = bytes.len();
+        }
+    };
+    for digit in digits {
+        place = place * 10 + u16::from(*digit);
+        filled += 1;
+        if filled == BASE_DIGITS {
+            add(place);
+            (place, filled) = (0, 0);
+        }
+    }
+    if filled > 0 {
+        add(place * 10u16.pow((BASE_DIGITS - filled) as u32));
+    }
+    bytes.truncate(end);
 }
 
 /// A stored number taken apart.

@@ -199,6 +199,7 @@ struct Lookup {
     scan: pg_sys::IndexScanDesc,
     slot: *mut pg_sys::TupleTableSlot,
     descriptor: pg_sys::TupleDesc,
+    keys: [pg_sys::ScanKeyData; KEYS],
 }
 
 impl Lookup {
@@ -208,7 +209,18 @@ impl Lookup {
         // SAFETY: promised by the caller.
         unsafe {
             let descriptor = (*relation.as_ptr()).rd_att;
+            let mut keys = [pg_sys::ScanKeyData::default(); KEYS];
+            for (number, entry) in keys.iter_mut().enumerate() {
+                pg_sys::ScanKeyInit(
+                    entry,
+                    number as i16 + 1,
+                    pg_sys::BTEqualStrategyNumber as u16,
+                    pg_sys::Oid::from(pg_sys::F_INT8EQ),
+                    pg_sys::Datum::from(0),
+                );
+            }
             Lookup {
+                keys,
                 scan: compat::begin_index_scan(relation.as_ptr(), key.pointer, snapshot, KEYS as i32),
                 slot: pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsBufferHeapTuple),
                 descriptor,
@@ -217,19 +229,12 @@ impl Lookup {
     }
 
     fn find(&mut self, tenant_id: i64, entity_id: i64) -> Option<Row> {
-        let mut keys = [pg_sys::ScanKeyData::default(); KEYS];
+        self.keys[0].sk_argument = pg_sys::Datum::from(tenant_id);
+        self.keys[1].sk_argument = pg_sys::Datum::from(entity_id);
         // SAFETY: the scan is open; the keys are copied by it. A tuple that is found stays pinned by the slot.
         unsafe {
-            for (number, value) in [tenant_id, entity_id].into_iter().enumerate() {
-                pg_sys::ScanKeyInit(
-                    &mut keys[number],
-                    number as i16 + 1,
-                    pg_sys::BTEqualStrategyNumber as u16,
-                    pg_sys::Oid::from(pg_sys::F_INT8EQ),
-                    pg_sys::Datum::from(value),
-                );
-            }
-            pg_sys::index_rescan(self.scan, keys.as_mut_ptr(), KEYS as i32, std::ptr::null_mut(), 0);
+            let keys = self.keys.as_mut_ptr();
+            pg_sys::index_rescan(self.scan, keys, KEYS as i32, std::ptr::null_mut(), 0);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             if !pg_sys::index_getnext_slot(self.scan, forward, self.slot) {
                 return None;

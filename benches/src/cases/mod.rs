@@ -6,6 +6,8 @@ mod copy_into_staging;
 mod find;
 mod flush;
 mod held_staging;
+mod hot;
+mod hot_calls;
 mod idle_flusher;
 mod ingest;
 mod least_loop;
@@ -36,6 +38,12 @@ const ALL: &[&dyn Case] = &[
     &idle_flusher::IdleFlusher,
     &rejects::STORM,
     &rejects::FEW,
+    &hot::ONE,
+    &hot::TEN,
+    &hot::FIFTY,
+    &hot::HELD,
+    &hot_calls::UPSERT,
+    &hot_calls::LATEST,
     &find::EQUALITY,
     &find::RANGE,
     &find::AND,

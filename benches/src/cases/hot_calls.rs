@@ -1,0 +1,122 @@
+//! One value written to be read at once, and one document read, against the SQL that one would write by hand.
+
+use std::time::Instant;
+
+use cluster_tests::{Database, Session};
+use postgres::Statement;
+
+use crate::case::{Bound, Case, Compare, Metric, Run, Sample};
+use crate::server::Server;
+
+const CALLS: i64 = 3000;
+const ENTITIES: i64 = 1000;
+
+const TIME: &str = "µs/call";
+const RATE: &str = "calls/s";
+
+pub struct Call {
+    name: &'static str,
+    shows: &'static str,
+    baseline: &'static [&'static str],
+    ours: &'static str,
+    by_hand: &'static str,
+    goal: fn() -> Metric,
+}
+
+pub const UPSERT: Call = Call {
+    name: "upsert_hot_attrs",
+    shows: "3,000 calls of upsert_hot_attrs() with two values, one client",
+    baseline: &["INSERT … ON CONFLICT … || and INSERT of the facts, prepared"],
+    ours: "SELECT telemetry.upsert_hot_attrs(1, $1::bigint, jsonb_build_object('a', $2::float8, 'b', $1::bigint + 0.5))",
+    by_hand: "WITH facts AS (
+                  INSERT INTO entity_values_ts (tenant_id, entity_id, ingested_at, attribute_id, value_num)
+                  VALUES (1, $1::bigint, clock_timestamp(), 1, $2::float8), (1, $1, clock_timestamp(), 2, $1::bigint + 0.5))
+              INSERT INTO docs AS d VALUES (1, $1::bigint, jsonb_build_object('a', $2::float8, 'b', $1::bigint + 0.5))
+              ON CONFLICT (tenant_id, entity_id) DO UPDATE SET doc = d.doc || excluded.doc RETURNING doc",
+    goal: || Metric::new(RATE, Compare::OfBaseline).ratio_goal(Bound::AtLeast(0.8)),
+};
+
+pub const LATEST: Call = Call {
+    name: "entity_latest",
+    shows: "3,000 calls of entity_latest(), one client",
+    baseline: &["SELECT by primary key, prepared"],
+    ours: "SELECT telemetry.entity_latest(1, $1::bigint + (0 * $2::float8)::bigint)",
+    by_hand: "SELECT hot_attrs FROM entity_jsonb WHERE tenant_id = 1 AND entity_id = $1::bigint + (0 * $2::float8)::bigint",
+    goal: || Metric::new(TIME, Compare::OfBaseline).ratio_goal(Bound::AtMost(1.15)),
+};
+
+impl Case for Call {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn shows(&self) -> &'static str {
+        self.shows
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        vec![(self.goal)()]
+    }
+
+    fn baselines(&self) -> &'static [&'static str] {
+        self.baseline
+    }
+
+    fn set_up(&self, server: &Server) -> Box<dyn Run> {
+        let database = server.database(self.name);
+        let mut session = database.connect();
+        session.exec(&format!(
+            "SELECT register_attribute(1, 'a', 'number', is_hot => true), register_attribute(1, 'b', 'number', is_hot => true);
+             CREATE TABLE docs (tenant_id bigint, entity_id bigint, doc jsonb NOT NULL, PRIMARY KEY (tenant_id, entity_id))
+                 WITH (fillfactor = 50);
+             SELECT count(upsert_hot_attrs(1, e, '{{\"a\": 1, \"b\": 2}}')) FROM generate_series(0, {ENTITIES}) e;
+             INSERT INTO docs SELECT tenant_id, entity_id, hot_attrs FROM entity_jsonb",
+        ));
+        session.exec("VACUUM ANALYZE entity_jsonb");
+        let mut prepare = |text: &str| session.client().prepare(text).expect("a statement");
+        Box::new(Calls {
+            ours: prepare(self.ours),
+            by_hand: prepare(self.by_hand),
+            session,
+            turn: 0,
+            _database: database,
+        })
+    }
+}
+
+struct Calls {
+    session: Session,
+    ours: Statement,
+    by_hand: Statement,
+    turn: i64,
+    _database: Database,
+}
+
+impl Calls {
+    fn run(&mut self, statement: &Statement) -> Sample {
+        self.turn += 1;
+        let start = Instant::now();
+        for call in 0..CALLS {
+            let second = (self.turn * CALLS + call) as f64;
+            let entity = call * 7919 % ENTITIES;
+            let rows = self.session.client().query(statement, &[&entity, &second]);
+            assert_eq!(rows.expect("a row").len(), 1);
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        Sample::default()
+            .with(TIME, seconds * 1e6 / CALLS as f64)
+            .with(RATE, CALLS as f64 / seconds)
+    }
+}
+
+impl Run for Calls {
+    fn ours(&mut self) -> Sample {
+        let statement = self.ours.clone();
+        self.run(&statement)
+    }
+
+    fn baseline(&mut self, _which: usize) -> Sample {
+        let statement = self.by_hand.clone();
+        self.run(&statement)
+    }
+}
