@@ -26,7 +26,10 @@ fn a_check_that_the_caller_has_not_satisfied_yet_rejects_nothing() {
     );
     session.exec(&own);
     let failure = session.fails_with("55006", "SELECT stage_flush()");
-    assert!(failure.message.contains("deferred") && !failure.hint.is_empty(), "{failure}");
+    assert!(
+        failure.message.contains("deferred") && !failure.hint.is_empty(),
+        "{failure}"
+    );
     session.exec("ROLLBACK");
     session.exec(&own);
     session.exec("INSERT INTO known VALUES (11)");
