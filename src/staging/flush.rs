@@ -38,6 +38,8 @@ pub struct Flushed {
     pub stored: i64,
     pub rejected: i64,
     pub waiting: i64,
+    /// Of these, what others have locked.
+    pub locked: i64,
     pub waiting_reason: Option<String>,
     pub partitions_created: usize,
     /// Stopped because it had enough: there may be more to take.
@@ -62,6 +64,7 @@ impl Flushed {
         self.rejected += later.rejected;
         self.partitions_created += later.partitions_created;
         self.waiting = later.waiting;
+        self.locked = later.locked;
         self.waiting_reason = later.waiting_reason;
         self.more = later.more;
         self.unfinished |= later.unfinished;
@@ -86,6 +89,7 @@ pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Resul
             continue;
         }
         let before = (total.waiting, total.waiting_reason.take(), total.more);
+        let locked_before = total.locked;
         let mut flushed = if course.is_left_alone(installed.require_table(door)?.to_u32()) {
             Flushed {
                 unfinished: true,
@@ -98,6 +102,7 @@ pub fn flush(installed: &Installed, max_rows: i64, course: &mut Course) -> Resul
         };
         nothing_waits &= !flushed.more && flushed.waiting == 0;
         flushed.waiting += before.0;
+        flushed.locked += locked_before;
         flushed.waiting_reason = flushed.waiting_reason.or(before.1);
         flushed.more |= before.2;
         total.add(flushed);
@@ -160,6 +165,7 @@ pub fn flush_door(
         return Ok(Flushed {
             unfinished: work != Work::None,
             waiting: locked,
+            locked,
             waiting_reason: (locked > 0).then(|| LOCKED.to_owned()),
             ..Flushed::default()
         });
@@ -179,6 +185,7 @@ pub fn flush_door(
     let (mut flushed, waiting) = move_rows(installed, door, max_rows, course)?;
     flushed.unfinished = true;
     flushed.waiting = waiting.all();
+    flushed.locked = waiting.locked;
     if waiting.rows == 0 {
         flushed.waiting_reason = (waiting.locked > 0).then(|| LOCKED.to_owned());
         return Ok(flushed);
@@ -196,6 +203,7 @@ pub fn flush_door(
                 let (more, waiting) = move_rows(installed, door, left, course)?;
                 flushed.add(more);
                 flushed.waiting = waiting.all();
+                flushed.locked = waiting.locked;
             }
             flushed.partitions_created = created;
             if flushed.waiting > 0 {

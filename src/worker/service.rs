@@ -235,7 +235,7 @@ impl Service {
                 entry.succeeded();
                 if report.again {
                     entry.again(now);
-                } else if report.waiting.is_some() {
+                } else if report.waiting.is_some() && !report.waits_cheaply {
                     entry.rest(now, start.elapsed());
                 } else if report.moved {
                     entry.hurry(now, every, start.elapsed());

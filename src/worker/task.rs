@@ -26,6 +26,8 @@ pub struct Report {
     pub again: bool,
     /// Why something that waits could not be done.
     pub waiting: Option<String>,
+    /// Looking at that again costs next to nothing.
+    pub waits_cheaply: bool,
     /// Rows can be seen that could not be seen before.
     pub moved: bool,
     /// There is nothing to do until some transaction has written something and ended.
@@ -290,6 +292,7 @@ pub fn flush_rows(context: &Context, rows: i64) -> Result<Report, Error> {
         Ok(Report {
             again: flushed.more,
             moved: flushed.taken() > 0,
+            waits_cheaply: flushed.waiting == flushed.locked,
             idle: !flushed.unfinished && hindrance.is_none(),
             waiting: flushed
                 .waiting_reason
