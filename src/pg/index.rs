@@ -223,7 +223,13 @@ impl Index {
     /// Rows in the order of the key, as far as it consists of whole numbers. A matter of speed only.
     fn by_key(&self, batch: &Batch, rows: &[Row]) -> Vec<u32> {
         let whole = |column: &&usize| [0, 1, INGESTED_AT, 3, 5, ATTRIBUTE_ID].contains(*column);
-        let columns: Vec<usize> = self.columns.iter().take_while(whole).take(COLUMNS).copied().collect();
+        let columns: Vec<usize> = self
+            .columns
+            .iter()
+            .take_while(whole)
+            .take(COLUMNS)
+            .copied()
+            .collect();
         let mut entries: Vec<([i64; COLUMNS], u32)> = rows
             .iter()
             .zip(0..)

@@ -130,6 +130,16 @@ pub fn writes_logical_wal() -> bool {
     unsafe { pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32 }
 }
 
+/// Whether standbys compare each page that they replay with that of the primary, hint bits included unless the record is one of
+/// the kind of the table or index.
+pub fn has_replay_verified() -> bool {
+    // SAFETY: a setting of the server, a string that ends.
+    unsafe {
+        let kinds = pg_sys::wal_consistency_checking_string;
+        !kinds.is_null() && *kinds != 0
+    }
+}
+
 /// Until the end of this transaction its commit waits at least for the local disk.
 pub fn commit_to_local_disk() {
     // SAFETY: reads a setting of this process; the action is undone at the end of the transaction.
