@@ -7,6 +7,7 @@ use super::btree_page::{COLUMNS, Key, Layout, Leaf, MOST_TUPLES, PAGE, Page};
 use super::compat;
 use super::fault;
 use super::relation::Relation;
+use super::{settings, xact};
 
 /// For fewer it does not pay to look for the pages above the leaves.
 const LEAST: usize = 16;
@@ -43,9 +44,9 @@ impl Tree {
             let plain = (*class).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT
                 && keys == (*(*index).rd_att).natts
                 && columns <= COLUMNS
+                // With less, what is new in this transaction has no WAL.
                 && pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32
-                // Nobody has to be told of what it might have read.
-                && pg_sys::XactIsoLevel < pg_sys::XACT_SERIALIZABLE as i32;
+                && !xact::is_serializable();
             if !plain {
                 return None;
             }
@@ -62,18 +63,16 @@ impl Tree {
                     _ => return None,
                 });
             }
-            let verified = pg_sys::wal_consistency_checking_string;
             Some(Tree {
                 index,
                 layout: Layout::of(&wide),
-                // Replay that is verified compares whole pages, hint bits included, unless the record is one of b-tree's own.
-                one_record: verified.is_null() || *verified == 0,
+                one_record: !settings::has_replay_verified(),
             })
         }
     }
 
     /// Puts in entries that come in order; `by_server` those that want more than a place on a leaf. The transaction must have an
-    /// id.
+    /// id: it keeps pages that leave the tree meanwhile from being used for something else.
     pub fn insert(&self, table: &Relation, entries: &[Key], mut by_server: impl FnMut(&Key)) {
         if entries.len() < LEAST {
             entries.iter().for_each(by_server);
@@ -85,14 +84,11 @@ impl Tree {
         while let Some(first) = rest.first() {
             pgrx::check_for_interrupts!();
             fault::point("before_index_leaf");
-            let mut done = 0;
-            if above.leaf_of(self, table, first).is_some_and(|leaf| {
-                done = self.fill(leaf, rest, &mut filling);
-                done == 0
-            }) {
-                above.forget();
-            }
+            let leaf = above.leaf_of(self, table, first);
+            let mut done = leaf.map_or(0, |leaf| self.fill(leaf, rest, &mut filling));
             if done == 0 {
+                // The leaf is full, or has been split since, or there is none.
+                above.forget();
                 by_server(first);
                 done = 1;
             }

@@ -17,9 +17,9 @@ use super::horizon::precedes;
 use super::layout;
 use super::page_plan::{self, Found, Plan, Rooms, Work};
 use super::relation::Relation;
-use super::settings;
 use super::single;
 use super::verdicts::Verdicts;
+use super::{settings, xact};
 use crate::staging::batch::Batch;
 
 /// Rows that a page can hold, and some more: line pointers may be left over from rows that are gone.
@@ -55,15 +55,7 @@ impl Staging {
     /// None where only the executor is right. The lock is the one that DELETE takes.
     pub fn open(oid: pg_sys::Oid) -> Option<Staging> {
         let relation = Relation::open_to_write(oid);
-        // SAFETY: flags of this process.
-        let (serializable, verified) = unsafe {
-            let verified = pg_sys::wal_consistency_checking_string;
-            (
-                pg_sys::XactIsoLevel >= pg_sys::XACT_SERIALIZABLE as i32,
-                !verified.is_null() && *verified != 0,
-            )
-        };
-        let plain = !serializable
+        let plain = !xact::is_serializable()
             && relation.is_plain_heap()
             && !relation.has_index()
             && !relation.has_rules()
@@ -78,7 +70,7 @@ impl Staging {
         // Replay that is verified compares whole pages, hint bits included, unless the record is one of the heap's own.
         let marking = if relation.is_unlogged() {
             Marking::Bulk
-        } else if settings::writes_logical_wal() || verified {
+        } else if settings::writes_logical_wal() || settings::has_replay_verified() {
             Marking::Single
         } else {
             Marking::BulkLogged
@@ -86,7 +78,7 @@ impl Staging {
         // Where replay is verified, making room is left to VACUUM.
         let rooms = match marking {
             Marking::Bulk => Rooms::Any,
-            _ if verified => Rooms::None,
+            _ if settings::has_replay_verified() => Rooms::None,
             _ => Rooms::WholePages,
         };
         Some(Staging {

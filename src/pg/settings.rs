@@ -167,6 +167,16 @@ pub fn commit_at_once() {
     });
 }
 
+/// Whether standbys compare each page that they replay with that of the primary, hint bits included unless the record is one of
+/// the kind of the table or index.
+pub fn has_replay_verified() -> bool {
+    // SAFETY: a setting of the server, a string that ends.
+    unsafe {
+        let kinds = pg_sys::wal_consistency_checking_string;
+        !kinds.is_null() && *kinds != 0
+    }
+}
+
 /// The commit of this transaction waits at least for the local disk, whatever synchronous_commit is by then.
 pub fn commit_to_local_disk() {
     // SAFETY: sets a flag of this transaction.

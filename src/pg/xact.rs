@@ -210,6 +210,12 @@ pub fn is_read_committed() -> bool {
     unsafe { pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 }
 }
 
+/// Whether the server watches what this transaction reads, and what others may have read of what it writes.
+pub fn is_serializable() -> bool {
+    // SAFETY: a flag of this process.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_SERIALIZABLE as i32 }
+}
+
 /// Whether this transaction has written anything, or is about to.
 pub fn has_id() -> bool {
     // SAFETY: reads a variable of this process.
