@@ -431,6 +431,7 @@ fn pointer(offset: usize, length: usize) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
