@@ -108,10 +108,8 @@ mod tests {
             ..Counters::NONE
         };
         for minute in 0..1000 {
-            ledger
-                .account_mut(1)
-                .unwrap()
-                .count(minute * 60_000_000, Source::Worker, &batch);
+            let account = ledger.account_mut(1).unwrap();
+            account.count(minute * 60_000_000, Source::Worker, &batch);
         }
         let totals = ledger.account(1).unwrap().totals;
         assert_eq!(totals[Source::Worker as usize].rows_flushed, 7000);
