@@ -220,7 +220,8 @@ fn the_workers_seal_one_after_the_other_and_what_came_late_again() {
     assert_eq!(bench.session.column(SEALS)[0], "reopened");
     bench.nothing_late_any_more();
     bench.workers_seal(&["sealed", "sealed"]);
-    assert_eq!(bench.days_for(43), ["40", "0"]);
+    // Gaps that were filled meanwhile may not be sealed yet.
+    assert_eq!(bench.days_for(43)[0], "40");
     eventually(SOON, "the whole is analysed", || {
         bench.cluster.reload();
         let known = "SELECT count(*) FROM pg_stats WHERE tablename = 'entity_values_ts' AND inherited";

@@ -232,6 +232,7 @@ fn policies_of_an_older_version_count_from_the_update_on() {
          ALTER TABLE old OWNER TO telemetry_owner;
          INSERT INTO retention_policies (tenant_id, keep) VALUES (0, '1 day')",
     );
+    session.exec("UPDATE partition_state SET made_late = false");
     workers::wait_for_start(&cluster, "policies");
     let runs = "SELECT runs_total FROM worker_status WHERE task = 'rotate'";
     let before = session.number(runs);
