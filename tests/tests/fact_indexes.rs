@@ -448,7 +448,9 @@ fn the_workers_build_it_while_four_write() {
     });
     // The janitor is at it again, and steps aside.
     session.exec("SELECT reindex_facts()");
-    session.exec("SELECT drop_fact_index('hot')");
+    eventually(3 * SOON, "it is dropped", || {
+        session.try_exec("SELECT drop_fact_index('hot')")
+    });
     done.store(true, Ordering::Relaxed);
     let written: i64 = writers.into_iter().map(|writer| writer.join()).sum();
     eventually(SOON, "all is stored", || match facts(&mut session) {
