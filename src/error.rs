@@ -78,8 +78,12 @@ pub enum Error {
     NoPeriod(i64),
     #[error("publication {name} exists with other content")]
     PublicationDiffers { name: String, faults: String },
-    #[error("{relation} cannot be detached: {holder} has held a lock on its parent for seconds")]
+    #[error("{relation} cannot be taken: {holder} has held a lock on it or its parent for seconds")]
     InTheWay { relation: String, holder: String },
+    #[error("{0} was changed while it was rewritten")]
+    ChangedMeanwhile(String),
+    #[error("index {0} cannot be copied")]
+    InvalidIndex(String),
     #[error("{relation} cannot be sealed: {holder} is at it")]
     BeingWritten { relation: String, holder: String },
     #[error("{0} was not vacuumed: somebody held a lock on it, or telemetry_owner may not")]
@@ -153,6 +157,8 @@ impl Error {
             Error::TypeClash { .. } => ERRCODE_DATATYPE_MISMATCH,
             Error::InRecovery | Error::ReadOnly => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Error::NoPeriod(_) => ERRCODE_DATETIME_FIELD_OVERFLOW,
+            Error::ChangedMeanwhile(_) => ERRCODE_OBJECT_IN_USE,
+            Error::InvalidIndex(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Error::BeingWritten { .. } | Error::NotVacuumed(_) => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::InTheWay { .. } | Error::NotLocked { .. } | Error::IndexWaits { .. } => {
                 ERRCODE_LOCK_NOT_AVAILABLE
@@ -254,6 +260,8 @@ impl Error {
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::BeingWritten { .. } | Error::NotVacuumed(_) => Some("It is tried again by itself.".into()),
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
+            Error::ChangedMeanwhile(_) => Some("It is tried again each minute.".into()),
+            Error::InvalidIndex(_) => Some("It is not valid: REINDEX INDEX CONCURRENTLY, or drop it.".into()),
             Error::NotLocked { .. } => Some("Call it again, or end the transaction of that process first if it was forgotten.".into()),
             Error::IndexWaits { .. } => Some("It is tried again; end that transaction if it was forgotten.".into()),
             Error::MayNotRelease => Some("GRANT telemetry_owner TO …, or call it as a superuser.".into()),

@@ -33,6 +33,8 @@ static PREMAKE: GucSetting<i32> = GucSetting::<i32>::new(4);
 static ACCEPT_PAST: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static ACCEPT_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static RETENTION_KEEPS_TABLES: GucSetting<bool> = GucSetting::<bool>::new(false);
+static RETENTION_PUBLISHES_DELETES: GucSetting<bool> = GucSetting::<bool>::new(false);
+static REWRITE_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(20);
 static RECLAIM_GRACE: GucSetting<i32> = GucSetting::<i32>::new(30_000);
 static ACCEPT_OBSERVED_PAST: GucSetting<i32> = GucSetting::<i32>::new(3650 * 24 * 3600);
 static ACCEPT_OBSERVED_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
@@ -107,6 +109,17 @@ pub fn accept_future_seconds() -> i64 {
 /// Off: whoever sets a time after which readings may go wants their space back.
 pub fn retention_keeps_tables() -> bool {
     RETENTION_KEEPS_TABLES.get()
+}
+
+/// Off: whoever subscribes wants what happened in the fleet, and its history for as long as they keep it themselves.
+pub fn retention_publishes_deletes() -> bool {
+    RETENTION_PUBLISHES_DELETES.get()
+}
+
+/// 20 in a hundred: a rewrite writes all that is left, so each byte that it gives back costs four that are written. None:
+/// never.
+pub fn rewrite_threshold() -> Option<i64> {
+    bound(REWRITE_THRESHOLD.get())
 }
 
 /// 30 s: a session that means to read staging locks it within some milliseconds after its snapshot, pg_dump of many tables
@@ -203,6 +216,14 @@ pub fn register() {
         c"Only detaches partitions whose time is over, and does not drop them.",
         c"They stay as tables of their own.",
         &RETENTION_KEEPS_TABLES,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"pg_telemetry.retention_publishes_deletes",
+        c"Deletes readings whose time is over also where a publication passes deletions on.",
+        c"Off leaves them, and partition_plan() says for which publication.",
+        &RETENTION_PUBLISHES_DELETES,
         GucContext::Sighup,
         GucFlags::default(),
     );
@@ -334,6 +355,14 @@ pub fn register() {
             &REJECTED_KEEP,
             (-1, i32::MAX),
             GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.rewrite_threshold",
+            c"How many of a hundred readings of a partition must have been deleted for it to be rewritten; -1: it never is.",
+            c"A rewrite gives their room back.",
+            &REWRITE_THRESHOLD,
+            (-1, 100),
+            GucFlags::default(),
         ),
         (
             c"pg_telemetry.lock_timeout",

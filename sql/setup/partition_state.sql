@@ -20,6 +20,12 @@ CREATE TABLE @extschema@.partition_state (
     next_try_at timestamptz,
     last_error text,
     in_the_way text,
+    removed_all_but boolean,
+    removed_tenants bigint[],
+    removal_block bigint,
+    removal_sealed_at timestamptz,
+    removed_rows bigint NOT NULL DEFAULT 0,
+    rewritten_at timestamptz,
     CONSTRAINT partition_state_pkey PRIMARY KEY (starts_at, partition),
     CONSTRAINT partition_state_seal_check CHECK (seal IN ('open', 'sealing', 'sealed', 'reopened')),
     CONSTRAINT partition_state_leaves_as_check CHECK (leaves_as IN ('drop', 'keep', 'archive'))
@@ -45,5 +51,12 @@ COMMENT ON COLUMN @extschema@.partition_state.tries IS 'failures in a row of wha
 COMMENT ON COLUMN @extschema@.partition_state.next_try_at IS 'not tried again before';
 COMMENT ON COLUMN @extschema@.partition_state.last_error IS 'what the last of them said';
 COMMENT ON COLUMN @extschema@.partition_state.in_the_way IS 'who held a lock at that time';
+COMMENT ON COLUMN @extschema@.partition_state.removed_all_but IS
+    'removed_tenants are those who keep theirs, and the readings of all others are deleted; NULL: nobody''s are';
+COMMENT ON COLUMN @extschema@.partition_state.removed_tenants IS 'whose readings are deleted, as their time is over, though the partition stays';
+COMMENT ON COLUMN @extschema@.partition_state.removal_block IS 'that has come as far as this page; NULL: it is done';
+COMMENT ON COLUMN @extschema@.partition_state.removal_sealed_at IS 'what sealed_at was then: of what came later nothing was deleted yet';
+COMMENT ON COLUMN @extschema@.partition_state.removed_rows IS 'readings deleted so since it was made or rewritten';
+COMMENT ON COLUMN @extschema@.partition_state.rewritten_at IS 'when the room of deleted readings was last given back';
 GRANT SELECT ON @extschema@.partition_state TO telemetry_reader, telemetry_admin;
 GRANT UPDATE (made_late, leaves_as, next_try_at) ON @extschema@.partition_state TO telemetry_admin;

@@ -157,20 +157,29 @@ fn create(installed: &Installed, parent: Parent, period: &Period) -> Result<(), 
 pub fn free_child(installed: &Installed, parent: Parent, period: &Period) -> Result<String, Error> {
     let suffix = period.suffix().ok_or(Error::NoPeriod(period.start))?;
     let name = format!("{}_{suffix}", parent.table().name());
-    Ok(installed.qualify(&free_name(installed, &name)?))
+    Ok(installed.qualify(&free_name(&[&installed.schema], &name)?))
 }
 
-/// The name, with a number behind it where it is taken: by a partition that was detached and kept, say. A name in the way
-/// must not stop the flush.
-fn free_name(installed: &Installed, name: &str) -> Result<String, Error> {
+/// The name, with a number behind it where it is taken in one of these schemas: by a partition that was detached and kept, say. A
+/// name in the way must not stop the flush.
+pub fn free_name(schemas: &[&str], name: &str) -> Result<String, Error> {
     let free: Option<String> = read(
         "SELECT candidate
          FROM generate_series(1, 1000) AS n,
-              LATERAL (SELECT $2 || CASE n WHEN 1 THEN '' ELSE '_' || n END AS candidate) AS c
+              LATERAL (SELECT CASE n WHEN 1 THEN '' ELSE '_' || n END AS number) AS i,
+              LATERAL (SELECT left($2, 63 - length(number)) || number AS candidate) AS c
          WHERE NOT EXISTS (SELECT FROM pg_class r JOIN pg_namespace s ON s.oid = r.relnamespace
-                           WHERE s.nspname = $1 AND r.relname = candidate)
+                           WHERE s.nspname = ANY ($1) AND r.relname = candidate)
          ORDER BY n LIMIT 1",
-        vec![argument(installed.schema.clone()), argument(name.to_owned())],
+        vec![
+            argument(
+                schemas
+                    .iter()
+                    .map(|schema| (*schema).to_owned())
+                    .collect::<Vec<_>>(),
+            ),
+            argument(name.to_owned()),
+        ],
         value,
     )?;
     Ok(free.unwrap_or_else(|| name.to_owned()))

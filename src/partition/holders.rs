@@ -1,10 +1,12 @@
 //! Who holds a lock on a table. From pg_locks, which needs no rights; pg_stat_activity would hide the sessions of others.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
 use crate::error::Error;
+use crate::pg::signals;
 use crate::sql::{argument, read};
 
 /// One transaction of somebody else.
@@ -63,4 +65,22 @@ pub fn holders(relation: pg_sys::Oid) -> Result<Vec<Holder>, Error> {
         Ok(())
     })?;
     Ok(found)
+}
+
+/// Whoever holds a lock for longer may hold it for hours.
+const LONG: Duration = Duration::from_secs(3);
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Somebody who has held a lock on the relation for seconds; it takes that long to find out when there is anybody.
+pub fn still_there(relation: pg_sys::Oid) -> Result<Option<Holder>, Error> {
+    let mut left = holders(relation)?;
+    let start = Instant::now();
+    while !left.is_empty() && start.elapsed() < LONG {
+        signals::pause(LOOK);
+        let now = holders(relation)?;
+        left.retain(|holder| now.contains(holder));
+    }
+    Ok(left.into_iter().next())
 }

@@ -1,8 +1,10 @@
 //! Partitions by time: which should exist (pure), making them, and what becomes of them.
 
+pub mod archive;
 pub mod bounds;
 pub mod budget;
 pub mod create;
+pub mod expire;
 mod functions;
 pub mod holders;
 pub mod lacks;
@@ -10,7 +12,9 @@ mod likeness;
 pub mod observed;
 pub mod plan;
 mod policy;
+mod removed;
 pub mod retention;
+pub mod rewrite;
 pub mod rotate;
 pub mod seal;
 pub mod state;

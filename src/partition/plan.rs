@@ -1,8 +1,11 @@
 //! What the next rotation would do, and why. The rotation does what is planned here and nothing else.
 
+use super::archive::moves;
 use super::bounds::{Micros, Period};
 use super::create::{Parent, free_child, missing_now};
+use super::expire::deletions;
 use super::retention::removals;
+use super::rewrite::rewrites;
 use super::seal;
 use super::state::now;
 use crate::error::Error;
@@ -21,6 +24,12 @@ pub enum Action {
     Seal,
     /// Numbers of all partitions together, for the planner.
     Analyze,
+    /// Delete readings from it whose time is over.
+    Delete,
+    /// Give back the room of deleted readings.
+    Rewrite,
+    /// Move what was taken out to where it is kept.
+    Archive,
     /// Old enough to go, and kept.
     Keep,
 }
@@ -34,6 +43,9 @@ impl Action {
             Action::Drop => "drop",
             Action::Seal => "seal",
             Action::Analyze => "analyze",
+            Action::Delete => "delete",
+            Action::Rewrite => "rewrite",
+            Action::Archive => "archive",
             Action::Keep => "keep",
         }
     }
@@ -69,6 +81,15 @@ pub fn plan(installed: &Installed) -> Result<Vec<Planned>, Error> {
             planned.push(seal);
         }
     }
+    planned.extend(upkeep(installed)?);
+    Ok(planned)
+}
+
+/// What is to be done with partitions that stay although something in them goes, and with those that are kept elsewhere.
+pub fn upkeep(installed: &Installed) -> Result<Vec<Planned>, Error> {
+    let mut planned = deletions(installed)?;
+    planned.extend(rewrites(installed)?);
+    planned.extend(moves(installed)?);
     Ok(planned)
 }
 

@@ -9,8 +9,10 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use super::archive;
 use super::bounds::{Micros, Period};
 use super::create::Parent;
+use super::expire::hold_policies;
 use super::plan::{Action, Planned};
 use super::policy::{Fate, Policies, Policy};
 use super::state::{self, Leaves, now};
@@ -71,7 +73,7 @@ pub fn removals(installed: &Installed) -> Result<Vec<Planned>, Error> {
     Ok(planned)
 }
 
-fn removal(
+pub(super) fn removal(
     installed: &Installed,
     action: Action,
     oid: pg_sys::Oid,
@@ -96,7 +98,7 @@ fn removal(
 
 /// None without the table of policies, and with the SQL objects of a version that said that nothing acts on them yet: a newer
 /// library alone must not begin to remove readings.
-fn policies(installed: &Installed) -> Result<Option<Policies>, Error> {
+pub(super) fn policies(installed: &Installed) -> Result<Option<Policies>, Error> {
     let announced: Option<bool> = read(
         "SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                         WHERE n.nspname = $1 AND p.proname = 'set_retention')",
@@ -132,7 +134,7 @@ fn policies(installed: &Installed) -> Result<Option<Policies>, Error> {
 }
 
 /// Why a partition that is old enough stays all the same; None when nobody keeps it.
-fn who_keeps(
+pub(super) fn who_keeps(
     installed: &Installed,
     policies: &Policies,
     oid: pg_sys::Oid,
@@ -156,7 +158,7 @@ fn who_keeps(
 
 /// Partitions are made ahead. When the one of the present had to be made late, either nobody made any for a while, or the clock
 /// has jumped; for a day nothing is removed, so that somebody can look.
-fn doubts_about_the_clock(installed: &Installed) -> Result<Option<String>, Error> {
+pub(super) fn doubts_about_the_clock(installed: &Installed) -> Result<Option<String>, Error> {
     let now_2000 = now() - EPOCH_2000;
     let current = to_read(installed.require_table(Table::Facts)?)
         .into_iter()
@@ -208,10 +210,11 @@ fn interrupted(installed: &Installed) -> Result<Vec<Planned>, Error> {
 
 /// Notes how a partition that is about to be detached leaves.
 pub fn mark(installed: &Installed, planned: &Planned) -> Result<(), Error> {
-    let leaves = if guc::retention_keeps_tables() {
-        Leaves::Kept
-    } else {
-        Leaves::Dropped
+    let leaves = match archive::wanted(installed)?.leaves_as.as_deref() {
+        Some("archive") => Leaves::Archived,
+        Some("keep") => Leaves::Kept,
+        None if guc::retention_keeps_tables() => Leaves::Kept,
+        _ => Leaves::Dropped,
     };
     match planned.oid {
         Some(oid) => state::note_leaving(installed, oid, &planned.period, leaves),
@@ -221,9 +224,14 @@ pub fn mark(installed: &Installed, planned: &Planned) -> Result<(), Error> {
 
 /// Drops what is detached. Looked at once more: policies may have changed since.
 pub fn drop_retired(installed: &Installed, planned: &Planned) -> Result<bool, Error> {
-    let still = removals(installed)?
-        .into_iter()
-        .any(|now| now.action == Action::Drop && now.oid == planned.oid);
+    // A hold that is committed before this counts.
+    hold_policies(installed)?;
+    let still = xact::with_latest_snapshot(|| {
+        let now = removals(installed)?;
+        Ok(now
+            .into_iter()
+            .any(|now| now.action == Action::Drop && now.oid == planned.oid))
+    })?;
     if still {
         fault::point("before_drop");
         run(&format!("DROP TABLE {}", planned.partition))?;

@@ -1,17 +1,22 @@
 //! Doing what is planned, each action on its own: what fails leaves the others alone and says who was in the way.
 
+use std::time::Duration;
+
 use super::create::create_if_missing;
 use super::holders::{holders, named};
-use super::plan::{Action, Planned, plan};
-use super::retention::{drop_retired, mark, removals};
-use super::{seal, state};
+use super::plan::{Action, Planned, plan, upkeep};
+use super::retention::{doubts_about_the_clock, drop_retired, mark, removals};
+use super::{archive, expire, rewrite, seal, state};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
 use crate::pg::xact::{self, Failure};
 use crate::pg::{process, settings};
 use crate::worker::maintenance::{ask_janitor, has_janitor};
-use crate::worker::task::{ANALYZE, RETIRE, SEAL};
+use crate::worker::task::{ANALYZE, ARCHIVE, EXPIRE, RETIRE, REWRITE, SEAL};
+
+/// How long a call deletes readings from one partition, where there is no janitor to do it.
+const AT_A_TIME: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -54,11 +59,47 @@ pub fn rotate(installed: &Installed) -> Result<Vec<Done>, Error> {
             // The janitor goes on from the first to the next by itself.
             Some(_) if planned.action == Action::Seal && seal_left => left_to_janitor(planned),
             Some(statement) => leave(installed, planned, statement)?,
-            None => carry_out(installed, planned)?,
+            None => match job_of(planned.action) {
+                Some(job) => hand_over(installed, planned, job)?,
+                None => carry_out(installed, planned)?,
+            },
         });
         seal_left |= planned.action == Action::Seal && has_janitor();
     }
     Ok(done)
+}
+
+/// What may take long is for the janitor.
+fn job_of(action: Action) -> Option<u8> {
+    match action {
+        Action::Delete => Some(EXPIRE),
+        Action::Rewrite => Some(REWRITE),
+        Action::Archive => Some(ARCHIVE),
+        _ => None,
+    }
+}
+
+fn ask(planned: &Planned, job: u8) -> bool {
+    planned
+        .oid
+        .is_some_and(|oid| ask_janitor(process::my_database(), job, oid.to_u32()))
+}
+
+/// Without a janitor it is done here and now, as far as a transaction of somebody else's may.
+fn hand_over(installed: &Installed, planned: &Planned, job: u8) -> Result<Done, Error> {
+    if ask(planned, job) {
+        return Ok(left_to_janitor(planned));
+    }
+    if planned.action != Action::Rewrite {
+        return carry_out(installed, planned);
+    }
+    Ok(Done {
+        detail: Some(format!(
+            "needs the workers; VACUUM FULL {} gives the room back as well, and locks its readers out meanwhile",
+            planned.partition
+        )),
+        ..left_to_janitor(planned)
+    })
 }
 
 fn left_to_janitor(planned: &Planned) -> Done {
@@ -86,10 +127,7 @@ fn leave(installed: &Installed, planned: &Planned, statement: &str) -> Result<Do
         Action::Analyze => ANALYZE,
         _ => RETIRE,
     };
-    let asked = planned
-        .oid
-        .is_some_and(|oid| ask_janitor(process::my_database(), task, oid.to_u32()));
-    if asked {
+    if ask(planned, task) {
         return Ok(left_to_janitor(planned));
     }
     let mut done = match planned.action {
@@ -109,6 +147,7 @@ pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
     let planned = removals(installed)?;
     settle(installed, &planned)?;
     let left_alone = state::left_alone(installed)?;
+    let stays = planned.iter().any(|planned| planned.action == Action::Keep);
     for planned in planned {
         match (&planned.statement, planned.action) {
             _ if planned.oid.is_some_and(|oid| left_alone.contains(&oid)) => {}
@@ -122,6 +161,20 @@ pub fn remove(installed: &Installed) -> Result<Option<String>, Error> {
             _ => {}
         }
     }
+    // What stays for a doubt is told where a DBA looks, not only in the plan.
+    if stays && failed.is_none() {
+        failed = doubts_about_the_clock(installed)?;
+    }
+    for planned in upkeep(installed)? {
+        if let Some(job) = job_of(planned.action)
+            && !planned.oid.is_some_and(|oid| left_alone.contains(&oid))
+        {
+            ask(&planned, job);
+        }
+    }
+    if !rewrite::left_over(installed)?.is_empty() {
+        ask_janitor(process::my_database(), REWRITE, 0);
+    }
     Ok(failed)
 }
 
@@ -133,6 +186,8 @@ fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
                 Action::Create => create_if_missing(installed, planned.parent, &planned.period),
                 Action::Detach => mark(installed, planned).map(|()| true),
                 Action::Seal => seal(installed, planned),
+                Action::Delete => expire::delete_for(installed, planned, AT_A_TIME),
+                Action::Archive => archive::move_away(installed, planned),
                 _ => drop_retired(installed, planned),
             })
         }))

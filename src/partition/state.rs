@@ -16,7 +16,7 @@ use crate::pg::partitions::{EPOCH_2000, to_read};
 use crate::pg::xact::Failure;
 use crate::pg::{identity, process};
 use crate::pg::{invalidation, lock};
-use crate::sql::{argument, read, value, write};
+use crate::sql::{Argument, argument, read, value, write};
 
 /// What becomes of a partition once it is detached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Leaves {
     Dropped,
     /// Left where it is.
     Kept,
+    /// Moved to where such tables are kept.
+    Archived,
 }
 
 impl Leaves {
@@ -32,6 +34,7 @@ impl Leaves {
         match self {
             Leaves::Dropped => "drop",
             Leaves::Kept => "keep",
+            Leaves::Archived => "archive",
         }
     }
 }
@@ -65,7 +68,8 @@ pub fn note_made(installed: &Installed, child: &str, period: &Period, late: bool
              SET relation_oid = excluded.relation_oid, schema_name = NULL, ends_at = excluded.ends_at,
                  made_at = excluded.made_at, made_late = excluded.made_late, seal = 'open', sealing_since = NULL,
                  sealed_at = NULL, observed_from = NULL, observed_until = NULL, rows = NULL, leaves_as = NULL,
-                 left_at = NULL, tries = 0, next_try_at = NULL, last_error = NULL, in_the_way = NULL"
+                 left_at = NULL, tries = 0, next_try_at = NULL, last_error = NULL, in_the_way = NULL,
+                 removed_all_but = NULL, removed_tenants = NULL, removal_block = NULL, removal_sealed_at = NULL, removed_rows = 0, rewritten_at = NULL"
         ),
         vec![
             argument(child),
@@ -255,20 +259,32 @@ pub fn stay_but(installed: &Installed, leaving: Vec<pg_sys::Oid>) -> Result<(), 
 
 /// Tables of ours that are attached to nothing and to be dropped, the oldest first.
 pub fn to_drop(installed: &Installed) -> Result<Vec<(pg_sys::Oid, Period)>, Error> {
+    detached(installed, "s.leaves_as = 'drop'", vec![])
+}
+
+/// Tables of ours that are attached to nothing, and for which this holds.
+fn detached(
+    installed: &Installed,
+    condition: &str,
+    more: Vec<Argument>,
+) -> Result<Vec<(pg_sys::Oid, Period)>, Error> {
     let Some(state) = table(installed)? else {
         return Ok(Vec::new());
     };
+    let mut arguments = vec![argument(identity::OWNER)];
+    arguments.extend(more);
     let mut found = Vec::new();
     read(
         &format!(
             "SELECT c.oid, (extract(epoch FROM s.starts_at) * 1000000)::bigint, (extract(epoch FROM s.ends_at) * 1000000)::bigint
              FROM {state} s JOIN pg_class c ON c.oid = s.relation_oid AND c.relname = s.partition
-             WHERE s.leaves_as = 'drop' AND isfinite(s.starts_at) AND isfinite(s.ends_at)
+             WHERE isfinite(s.starts_at) AND isfinite(s.ends_at)
                AND c.relkind = 'r' AND pg_get_userbyid(c.relowner) = $1
                AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
+               AND {condition}
              ORDER BY s.starts_at"
         ),
-        vec![argument(identity::OWNER)],
+        arguments,
         |rows| {
             for row in rows {
                 if let (Some(oid), Some(start), Some(end)) = (row.get(1)?, row.get(2)?, row.get(3)?) {
@@ -279,6 +295,40 @@ pub fn to_drop(installed: &Installed) -> Result<Vec<(pg_sys::Oid, Period)>, Erro
         },
     )?;
     Ok(found)
+}
+
+/// Tables of ours that are attached to nothing and not where they are to be kept, the oldest first.
+pub fn to_archive(
+    installed: &Installed,
+    schema: Option<String>,
+    tablespace: Option<String>,
+) -> Result<Vec<(pg_sys::Oid, Period)>, Error> {
+    detached(
+        installed,
+        "s.leaves_as = 'archive'
+         AND (c.relnamespace IS DISTINCT FROM coalesce(
+                  (SELECT oid FROM pg_namespace WHERE nspname = $2), CASE WHEN $2 IS NULL THEN c.relnamespace END)
+              OR $3 IS NOT NULL AND $3 IS DISTINCT FROM (
+                  SELECT t.spcname FROM pg_tablespace t, pg_database d
+                  WHERE d.datname = current_database() AND t.oid = coalesce(nullif(c.reltablespace, 0), d.dattablespace)))",
+        vec![argument(schema), argument(tablespace)],
+    )
+}
+
+/// A table was moved, and may be called something else there.
+pub fn note_archived(installed: &Installed, relation: pg_sys::Oid) -> Result<(), Error> {
+    let Some(state) = table(installed)? else {
+        return Ok(());
+    };
+    write(
+        &format!(
+            "UPDATE {state} AS s SET partition = c.relname, schema_name = n.nspname
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE s.relation_oid = $1 AND c.oid = $1"
+        ),
+        vec![argument(relation)],
+        |_| Ok(()),
+    )
 }
 
 /// A table is gone.

@@ -237,3 +237,12 @@ pub unsafe fn forget_file(relation: pg_sys::Relation) {
         });
     }
 }
+
+/// Exchanges what two rows of pg_class say of the sizes of their tables.
+pub fn swap_sizes(one: &mut pg_sys::FormData_pg_class, other: &mut pg_sys::FormData_pg_class) {
+    std::mem::swap(&mut one.relpages, &mut other.relpages);
+    std::mem::swap(&mut one.reltuples, &mut other.reltuples);
+    std::mem::swap(&mut one.relallvisible, &mut other.relallvisible);
+    #[cfg(feature = "pg18")]
+    std::mem::swap(&mut one.relallfrozen, &mut other.relallfrozen);
+}

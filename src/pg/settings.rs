@@ -130,16 +130,38 @@ pub fn writes_logical_wal() -> bool {
     unsafe { pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32 }
 }
 
+/// Until it is undone: where an index is made ('' for the database's own place), by this process alone.
+pub fn set_for_index(tablespace: &str) {
+    if let Ok(tablespace) = CString::new(tablespace) {
+        set(c"default_tablespace", &tablespace);
+    }
+    set(c"max_parallel_maintenance_workers", c"0");
+}
+
+/// The commit of this transaction does not wait for the disk. Set at its end: what is set in the middle is undone before.
+pub fn commit_at_once() {
+    pgrx::register_xact_callback(pgrx::PgXactCallbackEvent::PreCommit, || {
+        set_locally(c"synchronous_commit", c"off");
+    });
+}
+
 /// Until the end of this transaction its commit waits at least for the local disk.
 pub fn commit_to_local_disk() {
-    // SAFETY: reads a setting of this process; the action is undone at the end of the transaction.
+    // SAFETY: reads a setting of this process.
+    let waits_for_nothing =
+        unsafe { pg_sys::synchronous_commit == pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32 };
+    if waits_for_nothing {
+        set_locally(c"synchronous_commit", c"local");
+    }
+}
+
+/// Until the end of the transaction.
+fn set_locally(name: &CStr, value: &CStr) {
+    // SAFETY: valid C strings, copied by the server; the action is undone at the end of the transaction.
     unsafe {
-        if pg_sys::synchronous_commit != pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32 {
-            return;
-        }
         pg_sys::set_config_option(
-            c"synchronous_commit".as_ptr(),
-            c"local".as_ptr(),
+            name.as_ptr(),
+            value.as_ptr(),
             pg_sys::GucContext::PGC_USERSET,
             pg_sys::GucSource::PGC_S_SESSION,
             pg_sys::GucAction::GUC_ACTION_LOCAL,

@@ -23,6 +23,8 @@ pub enum GuardKind {
     /// The function of a trigger. It outlives its table, and one of an earlier installation stays as it is.
     Function,
     Trigger,
+    /// One that came with a later version.
+    Column,
 }
 
 impl Guard {
@@ -42,6 +44,14 @@ impl Guard {
         }
     }
 
+    const fn column(name: &'static str, script: &'static str) -> Self {
+        Guard {
+            kind: GuardKind::Column,
+            name,
+            script,
+        }
+    }
+
     pub fn exists(&self, installed: &Installed, table: Table) -> Result<bool, Error> {
         let mut arguments = vec![argument(installed.schema.clone()), argument(self.name)];
         let query = match self.kind {
@@ -56,6 +66,13 @@ impl Guard {
                      JOIN pg_class c ON c.oid = t.tgrelid
                      JOIN pg_namespace n ON n.oid = c.relnamespace
                      WHERE n.nspname = $1 AND t.tgname = $2 AND c.relname = $3)"
+            }
+            GuardKind::Column => {
+                arguments.push(argument(table.name()));
+                "SELECT EXISTS (SELECT FROM pg_attribute a
+                     JOIN pg_class c ON c.oid = a.attrelid
+                     JOIN pg_namespace n ON n.oid = c.relnamespace
+                     WHERE n.nspname = $1 AND a.attname = $2 AND NOT a.attisdropped AND c.relname = $3)"
             }
         };
         let found: Option<bool> = read(query, arguments, value)?;
@@ -200,7 +217,10 @@ pub const DATA_TABLES: &[DataTable] = &[
     DataTable {
         table: Table::Retention,
         create: include_str!("../../sql/setup/retention_policies.sql"),
-        guards: &[],
+        guards: &[Guard::column(
+            "archive_tablespace",
+            include_str!("../../sql/setup/retention_policies_leaving.sql"),
+        )],
         columns: &[
             ("tenant_id", "bigint"),
             ("keep", "interval"),

@@ -10,8 +10,8 @@ pub const DATABASES: usize = 64;
 const JOBS: usize = 16;
 
 /// Places for the tasks of a keeper and of a janitor; a flusher has a single task.
-const KEEPER_TASKS: usize = 12;
-const JANITOR_TASKS: usize = 8;
+pub const KEEPER_TASKS: usize = 12;
+pub const JANITOR_TASKS: usize = 12;
 const TASKS: usize = MAX_FLUSH_WORKERS + KEEPER_TASKS + JANITOR_TASKS;
 
 /// The processes that serve one database. The discriminants are indexes into `Database::workers`.
@@ -286,9 +286,11 @@ impl Database {
         }
     }
 
-    /// The next job, oldest place first. It leaves the board before it runs: one that crashes the server is not repeated.
+    /// The next job, the oldest first. It leaves the board before it runs: one that crashes the server is not repeated.
     pub fn take_job(&mut self) -> Option<Job> {
-        self.jobs.iter_mut().find_map(Option::take)
+        let job = self.jobs[0].take();
+        self.jobs.rotate_left(1);
+        job
     }
 }
 

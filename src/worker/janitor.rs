@@ -1,24 +1,19 @@
 //! The janitor's jobs: statements that are long or must run at top level, so that no short task ever waits for them.
 
-use std::time::Duration;
-
 use pgrx::pg_sys;
 
 use super::maintenance::ask_janitor;
 use super::task::{ANALYZE, Context, SEAL};
 use crate::error::Error;
 use crate::installed::{DOORS, Installed, Table};
-use crate::partition::holders::{holders, named};
+use crate::partition::holders::{holders, named, still_there};
 use crate::partition::plan::Action;
 use crate::partition::retention::{mark, removals};
 use crate::partition::seal::{self, Due};
 use crate::partition::state;
+use crate::pg::fault;
 use crate::pg::xact::Failure;
-use crate::pg::{fault, signals};
 use crate::rejected::parts::parts;
-
-/// Whoever holds a lock on facts for longer may hold it for hours: a detachment would wait as long, half done.
-const LONG: Duration = Duration::from_secs(3);
 
 /// The relation is looked up again: between the request and now it may have been dropped and made anew.
 pub fn vacuum_staging_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
@@ -101,7 +96,8 @@ pub fn analyze_statement(context: &Context, _relation: u32) -> Result<Option<Str
     seal::analyze_statement(context.installed)
 }
 
-/// Takes an old partition out of facts, or ends that. Planned anew: policies may have changed since the request.
+/// Takes an old partition out of facts, or ends that. Planned anew: policies may have changed since the request. Whoever holds a
+/// lock for long would hold a detachment up as long, half done.
 pub fn retire_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
     let wanted = removals(context.installed)?
         .into_iter()
@@ -110,15 +106,11 @@ pub fn retire_statement(context: &Context, relation: u32) -> Result<Option<Strin
         return Ok(None);
     };
     let facts = context.installed.require_table(Table::Facts)?;
-    let before = holders(facts)?;
-    if !before.is_empty() {
-        signals::pause(LONG);
-        if let Some(holder) = holders(facts)?.iter().find(|holder| before.contains(holder)) {
-            return Err(Error::InTheWay {
-                relation: planned.partition,
-                holder: holder.to_string(),
-            });
-        }
+    if let Some(holder) = still_there(facts)? {
+        return Err(Error::InTheWay {
+            relation: planned.partition,
+            holder: holder.to_string(),
+        });
     }
     if planned.action == Action::Detach {
         mark(context.installed, &planned)?;
@@ -141,7 +133,7 @@ pub fn not_retired(context: &Context, relation: u32, failure: &Failure) -> Resul
 }
 
 /// Whoever holds a lock on `locked` now is named, if a lock was what it failed for.
-fn note_failure(
+pub(super) fn note_failure(
     context: &Context,
     partition: pg_sys::Oid,
     locked: pg_sys::Oid,

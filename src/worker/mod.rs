@@ -11,5 +11,6 @@ mod readiness;
 pub mod schedule;
 mod service;
 pub mod task;
+mod upkeep;
 
 pub use entry::register;

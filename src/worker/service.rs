@@ -11,8 +11,10 @@ use super::hold;
 use super::readiness;
 use super::schedule::{Entry, LogGate, Now};
 use super::task::{
-    self, Context, Errand, Hindrance, Report, Run, Task, Work, insist, tasks_of, try_with_care,
+    self, Context, Errand, Failed, Hindrance, Report, Run, Step, Steps, Task, Work, insist, tasks_of,
+    try_with_care,
 };
+use super::upkeep;
 use crate::accounting::keeper::close_accounts;
 use crate::error::Error;
 use crate::guc;
@@ -31,6 +33,9 @@ const JANITOR_LINGERS: Duration = Duration::from_secs(60);
 
 /// Longest time for one job of the janitor.
 const JOB_LIMIT: Duration = Duration::from_secs(3600);
+
+/// How long one job of the janitor goes on while others wait.
+const JOB_TURN: Duration = Duration::from_secs(10);
 
 /// How long it is taken for granted that no restore has begun.
 const READY_FOR: Duration = Duration::from_secs(5);
@@ -272,7 +277,7 @@ impl Service {
     fn idle_on(&self) {
         let every = self.tasks.iter().filter_map(|(task, ..)| match task.work {
             Work::Periodic { every, .. } => Some(every()),
-            Work::OnDemand(_) => None,
+            Work::OnDemand(_) | Work::InSteps(_) => None,
         });
         let nap = every.fold(LONGEST_NAP, Duration::min);
         while self.is_idle() && !signals::asks_for_attention() {
@@ -339,12 +344,16 @@ impl Service {
     fn do_jobs(&mut self) -> bool {
         while let Some(job) = shmem::change_database(self.database, |known| known.take_job()).flatten() {
             let index = usize::from(job.task);
-            let Some(Work::OnDemand(errand)) = self.tasks.get(index).map(|(task, ..)| &task.work) else {
+            let Some(work) = self.tasks.get(index).map(|(task, ..)| &task.work) else {
                 continue;
             };
-            let errand = *errand;
             let start = self.begin(index);
-            match self.do_job(job, errand) {
+            let (outcome, failed) = match work {
+                Work::OnDemand(errand) => (self.do_job(job, *errand), errand.failed),
+                Work::InSteps(steps) => (self.do_steps(job, *steps), Some(upkeep::failed as Failed)),
+                Work::Periodic { .. } => continue,
+            };
+            match outcome {
                 Ok(Outcome::Gone) => return self.leave_for_good(),
                 Ok(Outcome::Waiting(reason)) => self.record_success(index, start.elapsed(), Some(&reason)),
                 Ok(Outcome::Done(())) => {
@@ -352,7 +361,7 @@ impl Service {
                     self.record_success(index, start.elapsed(), None);
                 }
                 Err(failure) => {
-                    if let Some(failed) = errand.failed {
+                    if let Some(failed) = failed {
                         // What cannot be noted is on the board all the same.
                         let _ = self.in_transaction(guc::task_timeout(), |context| {
                             failed(context, job.relation, &failure)
@@ -390,6 +399,32 @@ impl Service {
             Outcome::Waiting(reason) => Outcome::Waiting(reason),
             Outcome::Gone => Outcome::Gone,
         })
+    }
+
+    /// A job that is not done in a while goes to the end of the queue, so that others get their turn.
+    fn do_steps(&mut self, job: Job, steps: Steps) -> Result<Outcome<()>, Failure> {
+        let begun = Instant::now();
+        let mut first = true;
+        loop {
+            let start = Instant::now();
+            let step = self.in_transaction(JOB_LIMIT, |context| steps(context, job.relation, first))?;
+            first = false;
+            match step {
+                Outcome::Done(Step::Again) if begun.elapsed() > JOB_TURN || !guc::background_workers() => {
+                    shmem::change_database(self.database, |known| known.request(job));
+                    return Ok(Outcome::Done(()));
+                }
+                // Others have the disk for as long as we had it.
+                Outcome::Done(Step::Again) => signals::wait(start.elapsed().min(LONGEST_NAP)),
+                Outcome::Done(Step::Statement(text)) => toplevel::run(&text, JOB_LIMIT)?,
+                Outcome::Done(Step::Done) => return Ok(Outcome::Done(())),
+                Outcome::Done(Step::Waits(reason)) | Outcome::Waiting(reason) => {
+                    return Ok(Outcome::Waiting(reason));
+                }
+                Outcome::Gone => return Ok(Outcome::Gone),
+            }
+            signals::reload_if_asked();
+        }
     }
 
     /// Runs `body` in its own transaction, with the extension locked against DROP and nobody able to change the role.

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::board::Role;
-use super::{janitor, maintenance};
+use super::board::{JANITOR_TASKS, KEEPER_TASKS, Role};
+use super::{janitor, maintenance, upkeep};
 use crate::accounting::{keeper, minutes::Source, pause, tally};
 use crate::error::Error;
 use crate::fact_index;
@@ -76,11 +76,26 @@ impl Errand {
     }
 }
 
+/// The next step of a job of the janitor; `first` of this job.
+pub type Steps = fn(&Context, relation: u32, first: bool) -> Result<Step, Error>;
+
+pub enum Step {
+    Done,
+    /// Call again.
+    Again,
+    /// To be run at top level before the next step.
+    Statement(String),
+    /// There is more to do, which something holds up.
+    Waits(String),
+}
+
 pub enum Work {
     /// Runs every so often, in a transaction.
     Periodic { every: fn() -> Duration, run: Run },
     /// Runs when a job asks for it, at top level.
     OnDemand(Errand),
+    /// Runs when a job asks for it, in one transaction after another.
+    InSteps(Steps),
 }
 
 pub struct Task {
@@ -183,7 +198,22 @@ const JANITOR: &[Task] = &[
         name: "build_index",
         work: Work::OnDemand(Errand::only(fact_index::next_statement)),
     },
+    Task {
+        name: "expire_readings",
+        work: Work::InSteps(upkeep::expire_step),
+    },
+    Task {
+        name: "rewrite_partition",
+        work: Work::InSteps(upkeep::rewrite_step),
+    },
+    Task {
+        name: "archive_partition",
+        work: Work::InSteps(upkeep::archive_step),
+    },
 ];
+
+/// What has no place on the board would run unseen.
+const _: () = assert!(KEEPER.len() <= KEEPER_TASKS && JANITOR.len() <= JANITOR_TASKS);
 
 /// Places among the tasks of the janitor.
 pub const VACUUM_STAGING: u8 = 0;
@@ -192,6 +222,9 @@ pub const RETIRE: u8 = 2;
 pub const SEAL: u8 = 3;
 pub const ANALYZE: u8 = 4;
 pub const BUILD_INDEX: u8 = 5;
+pub const EXPIRE: u8 = 6;
+pub const REWRITE: u8 = 7;
+pub const ARCHIVE: u8 = 8;
 
 /// How long a statement of the janitor may wait for a lock, where that is not as long as all others, and how long it may take in
 /// all. An index in the making holds up nobody while it waits, and loses all its work when it gives up.
@@ -263,5 +296,8 @@ mod tests {
         assert_eq!(JANITOR[usize::from(SEAL)].name, "seal_partition");
         assert_eq!(JANITOR[usize::from(ANALYZE)].name, "analyze_facts");
         assert_eq!(JANITOR[usize::from(BUILD_INDEX)].name, "build_index");
+        assert_eq!(JANITOR[usize::from(EXPIRE)].name, "expire_readings");
+        assert_eq!(JANITOR[usize::from(REWRITE)].name, "rewrite_partition");
+        assert_eq!(JANITOR[usize::from(ARCHIVE)].name, "archive_partition");
     }
 }

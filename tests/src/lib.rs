@@ -15,6 +15,7 @@ mod installation;
 pub mod integrity;
 mod log;
 pub mod metrics;
+pub mod old_day;
 mod process;
 pub mod project;
 mod proxy;
