@@ -175,7 +175,7 @@ impl Bearer {
 }
 
 /// Days of long ago, until there are so many partitions.
-fn add_partitions(session: &mut Session, wanted: usize) {
+pub fn add_partitions(session: &mut Session, wanted: usize) {
     let there = session.number(&format!(
         "SELECT count(*) FROM pg_inherits WHERE inhparent = '{FACTS}'::regclass"
     ));

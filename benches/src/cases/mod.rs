@@ -3,12 +3,14 @@
 mod backlog;
 mod burden;
 mod copy_into_staging;
+mod expiry;
 mod flush;
 mod held_staging;
 mod idle_flusher;
 mod index_under_writers;
 mod ingest;
 mod least_loop;
+mod planning;
 mod rejects;
 mod replication;
 mod rotation;
@@ -34,6 +36,9 @@ const ALL: &[&dyn Case] = &[
     &burden::FACTS_BRIN,
     &burden::FACTS_DEFAULT,
     &burden::PARTITIONS,
+    &planning::WINDOW,
+    &planning::RELATIVE,
+    &expiry::Expiry,
     &idle_flusher::IdleFlusher,
     &index_under_writers::IndexUnderWriters,
     &rejects::STORM,
