@@ -306,6 +306,8 @@ impl Error {
             Error::ReadOnly => Some("SET TRANSACTION READ WRITE.".into()),
             Error::BeingWritten { .. } | Error::NotVacuumed(_) => Some("It is tried again by itself.".into()),
             Error::InTheWay { .. } => Some("It is tried again each minute; end that transaction if it was forgotten.".into()),
+            Error::ChangedMeanwhile(_) => Some("It is tried again each minute.".into()),
+            Error::InvalidIndex(_) => Some("It is not valid: REINDEX INDEX CONCURRENTLY, or drop it.".into()),
             Error::NotLocked { .. } => Some("Call it again, or end the transaction of that process first if it was forgotten.".into()),
             Error::IndexWaits { .. } => Some("It is tried again; end that transaction if it was forgotten.".into()),
             Error::MayNotRelease => Some("GRANT telemetry_owner TO …, or call it as a superuser.".into()),

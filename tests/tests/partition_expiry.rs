@@ -103,14 +103,14 @@ fn it_goes_on_where_it_was_and_what_has_been_rolled_back_was_not_done() {
     // As after one batch.
     let partition = day.partition.clone();
     day.session.exec(&format!(
-        "DELETE FROM {partition} WHERE tenant_id = 1 AND ctid < '(256,0)';
-         UPDATE partition_state SET removed_tenants = '{{1}}', removed_all_but = false, removal_block = 256,
+        "DELETE FROM {partition} WHERE tenant_id = 1 AND ctid < '(60,0)';
+         UPDATE partition_state SET removed_tenants = '{{1}}', removed_all_but = false, removal_block = 60,
                 removal_sealed_at = sealed_at WHERE partition = '{partition}'"
     ));
     let plan = day.session.rows(PLAN);
     assert_eq!(
         plan,
-        [["delete", "the time of tenant 1 is over; done up to page 256"]]
+        [["delete", "the time of tenant 1 is over; done up to page 60"]]
     );
     // What lies before is not looked at again: nobody can have written there.
     day.session.exec(&format!(
@@ -201,8 +201,8 @@ fn a_dump_from_the_middle_of_it_goes_on_where_it_is_restored() {
     let partition = day.partition.clone();
     day.session.exec("SELECT set_retention('30 days', 1)");
     day.session.exec(&format!(
-        "DELETE FROM {partition} WHERE tenant_id = 1 AND ctid < '(256,0)';
-         UPDATE partition_state SET removed_tenants = '{{1}}', removed_all_but = false, removal_block = 256,
+        "DELETE FROM {partition} WHERE tenant_id = 1 AND ctid < '(60,0)';
+         UPDATE partition_state SET removed_tenants = '{{1}}', removed_all_but = false, removal_block = 60,
                 removal_sealed_at = sealed_at WHERE partition = '{partition}'"
     ));
     let dump = day.database.tool("pg_dump", ["-d", "old_day"], "").success();
