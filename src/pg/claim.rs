@@ -95,6 +95,11 @@ impl Staging {
         })
     }
 
+    /// Without pages there is nothing to look at.
+    pub fn has_pages(&self) -> bool {
+        self.relation.blocks() > 0
+    }
+
     /// Whether there may be rows to take for the active snapshot, or moved ones to clear away. Ends at the first; rows that
     /// stay cost it far less than they cost the executor.
     pub fn work(&self) -> Work {
