@@ -15,6 +15,9 @@ CREATE INDEX entity_search_int_idx ON @extschema@.entity_search (tenant_id, attr
     WHERE value_int IS NOT NULL;
 CREATE INDEX entity_search_text_idx ON @extschema@.entity_search (tenant_id, attribute_id, value_text, entity_id)
     WHERE value_text IS NOT NULL;
+COMMENT ON INDEX @extschema@.entity_search_num_idx IS 'Entities by a number, or a range of it';
+COMMENT ON INDEX @extschema@.entity_search_int_idx IS 'Entities by an integer, boolean or timestamp, or a range of it';
+COMMENT ON INDEX @extschema@.entity_search_text_idx IS 'Entities by a text, or a range of it';
 COMMENT ON TABLE @extschema@.entity_search IS
     'Latest values of searchable attributes, by value; candidates only: what counts is in entity_jsonb';
 COMMENT ON COLUMN @extschema@.entity_search.tenant_id IS 'the tenant the entity belongs to';

@@ -39,7 +39,6 @@ impl Counts {
     }
 }
 
-#[derive(Default)]
 struct Place {
     key: Option<Key>,
     asked: AtomicU64,
@@ -48,12 +47,14 @@ struct Place {
 }
 
 impl Place {
-    const FREE: Place = Place {
-        key: None,
-        asked: AtomicU64::new(0),
-        filtered: AtomicU64::new(0),
-        written: AtomicU64::new(0),
-    };
+    const fn free() -> Place {
+        Place {
+            key: None,
+            asked: AtomicU64::new(0),
+            filtered: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+        }
+    }
 
     fn add(&self, what: Use, times: u64) {
         let counter = match what {
@@ -88,8 +89,8 @@ pub struct Heat {
 impl Heat {
     pub const fn new() -> Heat {
         Heat {
-            places: [const { Place::FREE }; PLACES],
-            rest: [const { Place::FREE }; DATABASES],
+            places: [const { Place::free() }; PLACES],
+            rest: [const { Place::free() }; DATABASES],
         }
     }
 
@@ -148,7 +149,7 @@ impl Heat {
             };
             place.subtract(counts);
             if place.counts().is_zero() {
-                *place = Place::FREE;
+                *place = Place::free();
             }
         }
     }

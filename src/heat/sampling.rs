@@ -40,7 +40,7 @@ mod tests {
     fn batches_of_any_size_are_counted_alike() {
         for size in [1, 2, 60, 61, 62, 1000] {
             let mut sampler = Sampler::default();
-            let mut chosen = 0;
+            let mut chosen: u64 = 0;
             for _ in 0..61_000 / size {
                 for place in sampler.places(size) {
                     assert!(place < size);

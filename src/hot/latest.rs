@@ -14,6 +14,7 @@ use super::times;
 use super::upsert::{empty, with_length};
 use crate::error::Error;
 use crate::find::attribute::resolve;
+use crate::heat::{self, Use};
 use crate::ingest::Fault;
 use crate::installed::{Installed, Table};
 use crate::pg::identity;
@@ -160,6 +161,9 @@ fn asked(installed: &Installed, tenant_id: i64, names: Vec<Option<String>>) -> R
     asked.dedup();
     let wanted: Vec<&str> = asked.iter().map(String::as_str).collect();
     let found = identity::as_owner(|| resolve(installed, tenant_id, &wanted))?;
+    for attribute in &found {
+        heat::count(tenant_id, attribute.id, Use::Asked);
+    }
     match found.into_iter().find(|attribute| !attribute.is_hot) {
         Some(cold) => Err(Fault::NotHot {
             name: cold.name,

@@ -204,23 +204,27 @@ fn wait(installed: &Installed, build: &Build) -> Result<Worked, Error> {
             "sessions that were not told: the flags were changed by hand; a minute".to_owned(),
         ));
     }
-    let Some(boundary) = build.boundary else {
-        let text = format!(
-            "UPDATE {} SET boundary = pg_snapshot_xmax(pg_current_snapshot())::text::bigint WHERE attribute_id = $1",
-            installed.qualified(Table::AttributeBuilds)
-        );
-        write(&text, vec![argument(build.attribute_id)], |_| Ok(()))?;
-        return Ok(Worked::Some {
-            entities: 0,
-            place: Place::default(),
-        });
-    };
-    let text = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1";
-    let over: Option<bool> = read(text, vec![argument(boundary)], value)?;
-    Ok(match over {
-        Some(true) => Worked::Done,
-        _ => Worked::Waiting("transactions that began before it was asked for".to_owned()),
-    })
+    // A number that is still to come was written down by another cluster, before a restore.
+    let text = "SELECT CASE WHEN $1 <= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+                            THEN $1 <= pg_snapshot_xmin(pg_current_snapshot())::text::bigint END";
+    let over: Option<bool> = read(text, vec![argument(build.boundary)], value)?;
+    match over {
+        Some(true) => Ok(Worked::Done),
+        Some(false) => Ok(Worked::Waiting(
+            "transactions that began before it was asked for".to_owned(),
+        )),
+        None => {
+            let text = format!(
+                "UPDATE {} SET boundary = pg_snapshot_xmax(pg_current_snapshot())::text::bigint WHERE attribute_id = $1",
+                installed.qualified(Table::AttributeBuilds)
+            );
+            write(&text, vec![argument(build.attribute_id)], |_| Ok(()))?;
+            Ok(Worked::Some {
+                entities: 0,
+                place: Place::default(),
+            })
+        }
+    }
 }
 
 /// The keeper's task: there is something to do, so the janitor shall.

@@ -41,6 +41,10 @@ fn uses_are_counted_and_written_down() {
         ["9", "unused", "0", "0", "counted"],
     ];
     assert_eq!(heat(&mut session), expected);
+    session.exec("SELECT promote_attribute(1, 'mode')");
+    session.rows("SELECT entity_latest(1, 7, ARRAY['mode']), entity_latest(1, 7)");
+    let mode = "SELECT asked FROM attribute_heat WHERE attribute = 'mode'";
+    assert_eq!(session.number(mode), 1);
     // Of what is written, one in so many stands for all.
     session.exec(&format!(
         "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_num)

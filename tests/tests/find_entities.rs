@@ -537,7 +537,7 @@ fn a_search_that_would_read_too_much_is_refused() {
     if let Err(failure) = session.try_rows(find) {
         refused(failure);
     }
-    session.exec("SET pg_telemetry.find_max_readings = 6000; ANALYZE entity_values_ts");
+    session.exec("SET pg_telemetry.find_max_readings = 7000; ANALYZE entity_values_ts");
     assert_eq!(session.number(find), 2000);
     // Hot, it costs nothing of that.
     session.exec("SET pg_telemetry.find_max_readings = 1000; SELECT promote_attribute(1, 'temperature')");

@@ -215,6 +215,22 @@ fn flags_that_are_changed_by_hand_are_not_trusted_before_the_work_is_done() {
 }
 
 #[test]
+fn a_boundary_of_another_cluster_does_not_hold_it_up() {
+    let Ready {
+        mut session,
+        temperature,
+        ..
+    } = ready();
+    stored(&mut session, temperature, 20);
+    session.exec(
+        "SELECT promote_attribute(1, 'temperature');
+         UPDATE attribute_builds SET boundary = 4000000000000",
+    );
+    build(&mut session, 100);
+    assert_eq!(session.number(FIND), 20);
+}
+
+#[test]
 fn writers_do_not_wait() {
     let Ready {
         mut session,
