@@ -50,6 +50,9 @@ pub fn take_in(installed: &Installed, course: &Course, max_rows: i64) -> Result<
     };
     let direct = Staging::open(table);
     if let Some(direct) = &direct {
+        if !direct.has_pages() {
+            return Ok(false);
+        }
         let (work, _) = xact::with_snapshot(|| Ok(direct.work()))?;
         if work != Work::Now {
             return Ok(work != Work::None);

@@ -88,6 +88,11 @@ impl Staging {
         })
     }
 
+    /// Without pages there is nothing to look at.
+    pub fn has_pages(&self) -> bool {
+        self.relation.blocks() > 0
+    }
+
     /// Whether there may be rows to take for the active snapshot, or moved ones to clear away. Ends at the first; rows that
     /// stay cost it far less than they cost the executor. With it, unless there is such work, how many rows others have locked.
     pub fn work(&self) -> (Work, i64) {
