@@ -327,8 +327,6 @@ impl Error {
             Error::NameTaken { .. } => Some("Choose another index_name, or leave it out.".into()),
             Error::UnknownIndex { .. } => Some("Name the index of entity_values_ts, not one of a partition.".into()),
             Error::UntrustedIndex { .. } => Some("Let a superuser own it, or call add_fact_index() as a member of telemetry_owner.".into()),
-            Error::ChangedMeanwhile(_) => Some("It is tried again each minute.".into()),
-            Error::InvalidIndex(_) => Some("It is not valid: REINDEX INDEX CONCURRENTLY, or drop it.".into()),
             Error::CorruptDocument {
                 tenant_id, entity_id, ..
             } => Some(format!("SELECT rebuild_hot({tenant_id}, {entity_id});")),
