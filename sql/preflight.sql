@@ -10,10 +10,13 @@ DECLARE
         'entity_values_rejected', 'entity_jsonb', 'replication_heartbeat', 'retention_policies', 'rejected_removed',
         'ingest_requests', 'ingest_requests_volatile', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
         'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog',
-        'read_classes', 'replication_lag', 'replication_slots_health'];
+        'read_classes', 'replication_lag', 'replication_slots_health',
+        'xmin_horizon', 'blocking', 'connection_saturation', 'wraparound', 'autovacuum_lag', 'sequences_health',
+        'settings_pending', 'archiver_health', 'hot_updates', 'wal_activity', 'checkpoint_activity',
+        'telemetry_metrics'];
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
-        'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows',
+        'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows', 'checkpoint_activity_rows', 'flush_totals',
         'partition_plan', 'rotate_partitions', 'set_retention',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',
         'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
