@@ -6,7 +6,7 @@ use crate::accounting::tally;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{DOORS, Installed, Table};
-use crate::partition::create::{Parent, ensure_ahead, ensure_at};
+use crate::partition::create::{Parent, ensure_ahead_in_passing, ensure_at};
 use crate::pg::claim::Staging;
 use crate::pg::page_plan::Work;
 use crate::pg::partitions::{self, EPOCH_2000, Partition};
@@ -134,7 +134,7 @@ pub fn flush_door(
             ..Flushed::default()
         });
     }
-    ensure_ahead(installed, Parent::Rejected)?;
+    ensure_ahead_in_passing(installed, Parent::Rejected)?;
     if door == Table::Ingest {
         // The rows go for good from a table that a crash empties; their facts must not be lost in the same crash.
         settings::commit_to_local_disk();
