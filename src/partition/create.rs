@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
 use crate::pg::partitions::periods;
-use crate::pg::{fault, settings};
+use crate::pg::{fault, lock, settings};
 use crate::sql::{argument, read, run, value};
 
 /// A table that is partitioned by time, and how.
@@ -58,6 +58,19 @@ pub fn ensure_ahead(installed: &Installed, parent: Parent) -> Result<usize, Erro
         ahead.extend(gaps);
         ahead
     })
+}
+
+/// The same for a flush, which is in no need of more than the partition of now: as long as that is there, it does not wait for
+/// whoever is making the others.
+pub fn ensure_ahead_in_passing(installed: &Installed, parent: Parent) -> Result<usize, Error> {
+    let missing = missing_now(installed, parent)?;
+    let now = now();
+    let needed = missing.ahead.iter().any(|period| period.contains(now));
+    let nothing = missing.ahead.is_empty() && missing.gaps.is_empty();
+    if nothing || !needed && !lock::try_alone(installed.require_table(parent.table())?) {
+        return Ok(0);
+    }
+    ensure_ahead(installed, parent)
 }
 
 /// Makes the partitions for these times, where there are none, and not more than so many.

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::guc;
 use crate::hot::pending;
 use crate::installed::{DOORS, Installed, Table};
-use crate::partition::create::{Parent, ensure_ahead, ensure_at};
+use crate::partition::create::{Parent, ensure_ahead_in_passing, ensure_at};
 use crate::pg::claim::Staging;
 use crate::pg::page_plan::Work;
 use crate::pg::partitions::{self, EPOCH_2000, Partition};
@@ -175,7 +175,7 @@ pub fn flush_door(
     if !course.is_left_alone(rejected) {
         course.kept.forget();
         course.writes(Some(rejected));
-        ensure_ahead(installed, Parent::Rejected)?;
+        ensure_ahead_in_passing(installed, Parent::Rejected)?;
         course.writes(None);
     }
     if door == Table::Ingest {
