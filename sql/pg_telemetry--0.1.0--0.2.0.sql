@@ -29,6 +29,19 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
 -- include staging_backlog.sql
 
+-- include server/xmin_horizon.sql
+-- include server/blocking.sql
+-- include server/connection_saturation.sql
+-- include server/wraparound.sql
+-- include server/autovacuum_lag.sql
+-- include server/sequences_health.sql
+-- include server/settings_pending.sql
+-- include server/archiver_health.sql
+-- include server/hot_updates.sql
+-- include server/wal_activity.sql
+-- include server/checkpoint_activity.sql
+-- include telemetry_metrics.sql
+
 -- Storage parameters that are new. What somebody has set is left as it is.
 DO $storage$
 DECLARE

@@ -11,10 +11,13 @@ DECLARE
         'ingest_requests', 'ingest_requests_volatile', 'flush_state', 'flush_sentinel', 'flush_history', 'crash_history',
         'fact_index_rebuilds', 'fact_indexes',
         'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog',
-        'read_classes', 'replication_lag', 'replication_slots_health'];
+        'read_classes', 'replication_lag', 'replication_slots_health',
+        'xmin_horizon', 'blocking', 'connection_saturation', 'wraparound', 'autovacuum_lag', 'sequences_health',
+        'settings_pending', 'archiver_health', 'hot_updates', 'wal_activity', 'checkpoint_activity',
+        'telemetry_metrics'];
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
-        'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows',
+        'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows', 'checkpoint_activity_rows', 'flush_totals',
         'partition_plan', 'rotate_partitions', 'set_retention',
         'add_fact_index', 'drop_fact_index', 'reindex_facts', 'fact_index_plan', 'fact_index_rows', 'release_tables',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',

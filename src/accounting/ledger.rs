@@ -16,6 +16,8 @@ pub struct Account {
     pub progress: Progress,
     /// Of the fast and the durable door.
     pub samples: [Samples; 2],
+    /// Everything since this memory came to be, by workers and by SQL: it only grows.
+    pub totals: [Counters; 2],
     /// Grows with every flush that moved rows: whoever sees the same number twice knows that nothing happened.
     pub moves: u64,
     /// Grows with pause() and resume().
@@ -29,12 +31,14 @@ impl Account {
         minutes: Minutes::EMPTY,
         progress: Progress::NONE,
         samples: [Samples::NONE; 2],
+        totals: [Counters::NONE; 2],
         moves: 0,
         pauses: 0,
     };
 
     pub fn count(&mut self, now: i64, source: Source, counters: &Counters) {
         self.minutes.add(now, source, counters);
+        self.totals[source as usize].add(counters);
         self.moves += 1;
     }
 }
@@ -94,6 +98,24 @@ mod tests {
         assert_eq!(ledger.account_mut(5000, 1001).moves, 0);
         assert!(ledger.account(2).is_none());
         assert_eq!(ledger.account(1).unwrap().moves, 1);
+    }
+
+    #[test]
+    fn totals_go_on_when_minutes_are_given_up() {
+        let mut ledger = Box::new(Ledger::new(0));
+        let batch = Counters {
+            batches: 1,
+            rows_flushed: 7,
+            ..Counters::NONE
+        };
+        for minute in 0..1000 {
+            ledger
+                .account_mut(1, minute)
+                .count(minute * 60_000_000, Source::Worker, &batch);
+        }
+        let totals = ledger.account(1).unwrap().totals;
+        assert_eq!(totals[Source::Worker as usize].rows_flushed, 7000);
+        assert_eq!(totals[Source::Sql as usize], Counters::NONE);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a DBA sees.
 
+mod checkpoint_activity;
 mod flush_stats;
+mod flush_totals;
 mod staging_backlog;
 mod worker_status;

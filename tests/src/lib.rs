@@ -14,6 +14,7 @@ mod database;
 mod installation;
 pub mod integrity;
 mod log;
+pub mod metrics;
 mod process;
 pub mod project;
 mod proxy;
