@@ -66,7 +66,8 @@ pub fn often<T>(
 }
 
 /// Until the end of this transaction the janitor begins no further step: it would hold one partition after the other, and
-/// whoever needs all of them at once would never get them.
+/// whoever needs all of them at once would never get them. A step that is under way is cancelled: at its end it would wait for our
+/// snapshot, and we for its lock. It is taken again later, if it is still wanted.
 pub fn alone_with_partitions(installed: &Installed) -> Result<(), Error> {
     if installed.table_oid(Table::IndexRebuilds)?.is_none() {
         return Ok(());
@@ -74,7 +75,14 @@ pub fn alone_with_partitions(installed: &Installed) -> Result<(), Error> {
     run(&format!(
         "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
         installed.qualified(Table::IndexRebuilds)
-    ))
+    ))?;
+    read(
+        "SELECT pg_cancel_backend(s.pid) FROM pg_stat_progress_create_index s JOIN pg_stat_activity a ON a.pid = s.pid
+         WHERE s.datid = a.datid AND a.datname = current_database() AND a.backend_type = 'pg_telemetry janitor'
+           AND s.relid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = $1)",
+        vec![argument(installed.require_table(Table::Facts)?)],
+        |_| Ok(()),
+    )
 }
 
 /// Whether somebody else wants to be.
