@@ -76,7 +76,7 @@ impl Case for Planning {
         let baseline = match self.against {
             Against::FewPartitions => {
                 let few = Planner::new(server.database(&format!("{}_few", self.name)), FEW);
-                Baseline::Other(few, constant.clone())
+                Baseline::Other(Box::new(few), constant.clone())
             }
             Against::Now => Baseline::Same(format!("{SERIES} AND ingested_at > now() - interval '1 hour'")),
         };
@@ -124,7 +124,7 @@ impl Planner {
 
 enum Baseline {
     Same(String),
-    Other(Planner, String),
+    Other(Box<Planner>, String),
 }
 
 struct Plans {
