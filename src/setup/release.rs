@@ -150,7 +150,7 @@ fn unguard(installed: &Installed, rows: &mut Vec<Row>) -> Result<(), Error> {
         for guard in table.guards {
             if guard.kind == GuardKind::Function {
                 functions.push(guard);
-            } else if guard.exists(installed, table.table)? {
+            } else if guard.kind == GuardKind::Trigger && guard.exists(installed, table.table)? {
                 let (trigger, name) = (quote_identifier(guard.name), installed.qualified(table.table));
                 run(&format!("DROP TRIGGER {trigger} ON {name}"))?;
                 rows.push((name, format!("trigger {trigger} dropped")));
