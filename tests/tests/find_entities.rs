@@ -14,10 +14,6 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) as usize % limit
     }
-
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
 }
 
 /// Values of each type in their order, as COPY takes them and as JSON writes them.
@@ -102,11 +98,7 @@ fn world(random: &mut Random) -> World {
             "text" | "json" => ("\\N", "\\N", all[value].0.as_str()),
             _ => ("\\N", all[value].0.as_str(), "\\N"),
         };
-        let at = |time: i64| format!("epoch {time}");
-        let moment = |time: i64| {
-            let _ = at(time);
-            format!("@{time}@")
-        };
+        let moment = |time: i64| format!("@{time}@");
         lines.push_str(&format!(
             "1\t{entity}\t{}\t{}\t{number}\t{whole}\t{}\t{text}\n",
             moment(came_in),
