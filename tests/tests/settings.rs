@@ -11,8 +11,10 @@ const LOAD: &str = "LOAD 'pg_telemetry'";
 #[test]
 fn every_setting_takes_effect_at_reload() {
     let mut session = shared::database_with_workers().connect();
-    let others = session.rows(&format!("SELECT name, context {OURS} AND context <> 'sighup'"));
-    // A superuser may set it for a session, a role or a database as well.
+    let others = session.rows(&format!(
+        "SELECT name, context {OURS} AND context <> 'sighup' ORDER BY name"
+    ));
+    // A superuser may set these for a session, a role or a database as well.
     assert_eq!(
         others,
         [
