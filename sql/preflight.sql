@@ -71,7 +71,8 @@ BEGIN
         FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner
         WHERE p.pronamespace = '@extschema@'::regnamespace
           AND p.proname = ANY (functions)
-          AND NOT (o.rolname = 'telemetry_owner' AND p.proname IN ('staging_refuses_change', 'attribute_keeps_identity', 'attribute_flags_changed'))
+           AND NOT (o.rolname = 'telemetry_owner' AND p.proname IN ('staging_refuses_change', 'attribute_keeps_identity',
+                                                                   'attribute_flags_changed', 'sentinel_refuses_truncate'))
     ) AS collisions;
 
     IF taken IS NOT NULL THEN

@@ -125,9 +125,9 @@ fn everything_at_once_loses_and_doubles_nothing() {
     .collect();
     let disturbers: Vec<Background<()>> = [
         "VACUUM entity_values_ingest; VACUUM entity_values_ingest_durable",
-        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN ISOLATION%'
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN ISOLATION%flush%'
              AND random() < 0.1",
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN ISOLATION%'
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN ISOLATION%flush%'
              AND random() < 0.03",
         "SELECT FROM entity_values_ingest ORDER BY random() LIMIT 20 FOR UPDATE SKIP LOCKED;
          SELECT FROM entity_values_ingest_durable ORDER BY random() LIMIT 20 FOR SHARE SKIP LOCKED",
