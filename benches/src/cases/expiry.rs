@@ -174,7 +174,7 @@ struct Crowd {
 impl Crowd {
     fn start(day: &OldDay) -> Crowd {
         let stop = Arc::new(AtomicBool::new(false));
-        let write = "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_num) SELECT 2, n, 1, n FROM generate_series(1, 20) n";
+        let write = "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_num) SELECT 1, n, 1, n FROM generate_series(1, 20) n";
         let look = "SELECT count(*) FROM entity_values_ts WHERE tenant_id = 2 AND attribute_id = 1 AND entity_id < 100";
         let mut members = Vec::new();
         for statement in [write, look] {
