@@ -98,11 +98,7 @@ fn world(random: &mut Random) -> World {
             "text" | "json" => ("\\N", "\\N", all[value].0.as_str()),
             _ => ("\\N", all[value].0.as_str(), "\\N"),
         };
-        let at = |time: i64| format!("epoch {time}");
-        let moment = |time: i64| {
-            let _ = at(time);
-            format!("@{time}@")
-        };
+        let moment = |time: i64| format!("@{time}@");
         lines.push_str(&format!(
             "1\t{entity}\t{}\t{}\t{number}\t{whole}\t{}\t{text}\n",
             moment(came_in),
