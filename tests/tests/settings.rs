@@ -11,15 +11,10 @@ const LOAD: &str = "LOAD 'pg_telemetry'";
 #[test]
 fn every_setting_takes_effect_at_reload() {
     let mut session = shared::database_with_workers().connect();
-<<<<<<< HEAD
     let others = session.rows(&format!(
         "SELECT name, context {OURS} AND context <> 'sighup' ORDER BY name"
     ));
     // A superuser may set these for a session, a role or a database as well.
-=======
-    let others = session.rows(&format!("SELECT name, context {OURS} AND context <> 'sighup'"));
-    // A superuser may set it for a session, a role or a database as well.
->>>>>>> 19f973ba36e9d7a9f6a12808509565d4aa462bb0
     assert_eq!(
         others,
         [
