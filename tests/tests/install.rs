@@ -205,7 +205,7 @@ fn a_dropped_trigger_comes_back_by_setup() {
     let mut session = database.install();
     let triggers = "SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2";
     let before = session.rows(triggers);
-    assert_eq!(before.len(), 4, "{before:?}");
+    assert_eq!(before.len(), 5, "{before:?}");
     session.exec("DROP TRIGGER staging_refuses_change ON entity_values_ingest_durable");
     session.exec("DROP FUNCTION attribute_keeps_identity() CASCADE");
     session.exec("SELECT setup()");
