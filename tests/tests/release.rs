@@ -29,7 +29,7 @@ fn they_stay_as_they_are_and_setup_takes_them_back() {
     let before = tables(session);
     let rows = session.rows("SELECT * FROM release_tables()");
     let outcomes = |part: &str| rows.iter().filter(|row| row[1].contains(part)).count();
-    assert_eq!(outcomes("trigger"), 3, "{rows:?}");
+    assert_eq!(outcomes("trigger"), 5, "{rows:?}");
     assert!(outcomes("stays with telemetry_owner") > 20, "{rows:?}");
     assert_eq!(tables(session), before);
     assert_eq!(
