@@ -50,6 +50,20 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include server/checkpoint_activity.sql
 -- include telemetry_metrics.sql
 
+-- Nothing wrote documents so far. Before the other parameters, by which one could not tell any more who chose this one.
+DO $leaves$
+DECLARE
+    leaf regclass;
+BEGIN
+    FOR leaf IN
+        SELECT c.oid FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = pg_catalog.to_regclass('@extschema@.entity_jsonb') AND c.reloptions = ARRAY['fillfactor=70']
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s SET (fillfactor = 50)', leaf);
+    END LOOP;
+END
+$leaves$;
+
 -- Storage parameters that are new. What somebody has set is left as it is.
 DO $storage$
 DECLARE
@@ -80,19 +94,5 @@ $storage$;
 
 COMMENT ON COLUMN @extschema@.worker_status.state IS
     'running, sleeping, waiting, paused, backoff, on demand, stopped, standby, missing or not preloaded';
-
--- Nothing wrote documents so far.
-DO $leaves$
-DECLARE
-    leaf regclass;
-BEGIN
-    FOR leaf IN
-        SELECT c.oid FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
-        WHERE i.inhparent = pg_catalog.to_regclass('@extschema@.entity_jsonb') AND c.reloptions = ARRAY['fillfactor=70']
-    LOOP
-        EXECUTE pg_catalog.format('ALTER TABLE %s SET (fillfactor = 50)', leaf);
-    END LOOP;
-END
-$leaves$;
 
 -- include finish.sql
