@@ -1,5 +1,7 @@
 //! Readings to feed a database with, and where they went.
 
+use std::time::Instant;
+
 use crate::database::Database;
 use crate::session::Session;
 use crate::shared;
@@ -73,4 +75,22 @@ fn counts(session: &mut Session, from: &str) -> (i64, i64) {
     let row = session.rows(&sql).swap_remove(0);
     let number = |text: &str| text.parse().expect("count() is a number");
     (number(&row[0]), number(&row[1]))
+}
+
+/// Does what is left to do after promotions, so many entities at a time. It begins once all transactions have ended that were
+/// open then, those of other databases too.
+#[track_caller]
+pub fn build_attributes(session: &mut Session, batch: i64) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        session.exec("SELECT stage_flush()");
+        if session.number(&format!("SELECT build_attributes({batch})")) == 0 {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{:?}",
+            session.rows("SELECT * FROM attribute_builds")
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! find_entities_by_attributes(): the same answer wherever values are kept, and what is said of a search that makes no sense.
 
-use cluster_tests::readings::{Ready, attribute, ready};
+use cluster_tests::readings::{Ready, attribute, build_attributes, ready};
 use cluster_tests::{Cluster, Failure, Session};
 use std::collections::BTreeMap;
 
@@ -312,17 +312,6 @@ fn ask_all(world: &mut World, questions: &[Question], how: &str, seed: u64) {
     }
 }
 
-/// Does what is left to do after a promotion.
-fn build(session: &mut Session) {
-    for _ in 0..1000 {
-        session.exec("SELECT stage_flush()");
-        if session.number("SELECT build_attributes(17)") == 0 {
-            return;
-        }
-    }
-    panic!("{:?}", session.rows("SELECT * FROM attribute_builds"));
-}
-
 #[test]
 fn the_answer_does_not_depend_on_where_values_are_kept() {
     for seed in [1, 20] {
@@ -343,7 +332,7 @@ fn the_answer_does_not_depend_on_where_values_are_kept() {
                 .exec(&format!("SELECT promote_attribute(1, 'a_{value_type}')"));
         }
         ask_all(&mut world, &questions, "promoted, not built", seed);
-        build(&mut world.session);
+        build_attributes(&mut world.session, 17);
         ask_all(&mut world, &questions, "hot", seed);
         for value_type in &TYPES[..5] {
             world
@@ -351,7 +340,7 @@ fn the_answer_does_not_depend_on_where_values_are_kept() {
                 .exec(&format!("SELECT promote_attribute(1, 'a_{value_type}', true)"));
         }
         ask_all(&mut world, &questions, "searchable, not built", seed);
-        build(&mut world.session);
+        build_attributes(&mut world.session, 17);
         ask_all(&mut world, &questions, "searchable", seed);
         // Some of each.
         world.session.exec(
@@ -359,7 +348,7 @@ fn the_answer_does_not_depend_on_where_values_are_kept() {
              SELECT promote_attribute(1, 'a_integer')",
         );
         ask_all(&mut world, &questions, "mixed, not built", seed);
-        build(&mut world.session);
+        build_attributes(&mut world.session, 17);
         ask_all(&mut world, &questions, "mixed", seed);
         let left = world.session.number(&format!(
             "SELECT count(*) FROM entity_search WHERE attribute_id = ANY (ARRAY[{}, {}, {}])",
@@ -487,7 +476,7 @@ fn names_with_odd_letters_are_found() {
         assert_eq!(session.column(&sql), [number.to_string()], "{name}");
         let plain = name.replace("\\\"", "\"").replace('\'', "''");
         session.exec(&format!("SELECT promote_attribute(1, '{plain}', true)"));
-        build(&mut session);
+        build_attributes(&mut session, 17);
         assert_eq!(session.column(&sql), [number.to_string()], "{name}");
     }
 }
@@ -534,7 +523,7 @@ fn a_search_that_would_read_too_much_is_refused() {
     // Hot, it costs nothing of that.
     session.exec("SET pg_telemetry.find_max_readings = 1000; SELECT promote_attribute(1, 'temperature')");
     session.fails_with("53400", find);
-    build(&mut session);
+    build_attributes(&mut session, 17);
     assert_eq!(session.number(find), 2000);
     let reads = session.column("SELECT reads FROM explain_find(1, '{\"temperature\": 1, \"mode\": \"x\"}')");
     assert_eq!(reads, ["projection", "facts", "projection"]);
@@ -545,7 +534,7 @@ fn deleted_entities_are_not_found() {
     let Ready { mut session, .. } = ready();
     session.exec("SELECT ingest(1, entity, '{\"temperature\": 1}') FROM generate_series(1, 3) entity; SELECT stage_flush()");
     session.exec("SELECT promote_attribute(1, 'temperature')");
-    build(&mut session);
+    build_attributes(&mut session, 17);
     session.exec("UPDATE entity_jsonb SET deleted_at = now() WHERE entity_id = 2");
     let find = "SELECT entity_id FROM find_entities_by_attributes(1, '{\"temperature\": 1}')";
     for change in [
@@ -554,7 +543,7 @@ fn deleted_entities_are_not_found() {
     ] {
         assert_eq!(session.column(find), ["1", "3"]);
         session.exec(change);
-        build(&mut session);
+        build_attributes(&mut session, 17);
     }
     assert_eq!(session.column(find), ["1", "3"]);
 }
@@ -570,7 +559,7 @@ fn the_rights_and_policies_of_the_caller_count() {
     let reader = database.create_login(Some("telemetry_reader"));
     session.exec(&format!("GRANT USAGE ON SCHEMA telemetry TO {reader}"));
     session.exec("SELECT promote_attribute(1, 'temperature', true)");
-    build(&mut session);
+    build_attributes(&mut session, 17);
     for table in ["entity_jsonb", "entity_values_ts"] {
         session.exec(&format!(
             "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
@@ -583,10 +572,10 @@ fn the_rights_and_policies_of_the_caller_count() {
     reader.fails_with("42501", "SELECT * FROM entity_search");
     reader.fails_with("42501", "SELECT promote_attribute(1, 'temperature')");
     session.exec("SELECT promote_attribute(1, 'temperature')");
-    build(&mut session);
+    build_attributes(&mut session, 17);
     assert_eq!(reader.column(find), ["2", "4"]);
     session.exec("SELECT demote_attribute(1, 'temperature')");
-    build(&mut session);
+    build_attributes(&mut session, 17);
     assert_eq!(reader.column(find), ["2", "4"]);
 }
 
@@ -599,7 +588,7 @@ fn a_standby_answers_the_same_and_changes_nothing() {
     attribute(&mut session, "mode", "text");
     session.exec("SELECT ingest(1, 7, '{\"temperature\": 21.5, \"mode\": \"auto\"}'); SELECT stage_flush()");
     session.exec("SELECT promote_attribute(1, 'temperature', true)");
-    build(&mut session);
+    build_attributes(&mut session, 17);
     let standby = primary.standby();
     standby.catch_up_with(&primary);
     let mut replica = standby.connect("find");

@@ -1,6 +1,6 @@
 //! promote_attribute() and demote_attribute(): online, resumable, and never a wrong answer in between.
 
-use cluster_tests::readings::{Ready, attribute, ready, wait_for_facts};
+use cluster_tests::readings::{Ready, attribute, build_attributes, ready, wait_for_facts};
 use cluster_tests::{Cluster, SOON, Session, eventually};
 
 const FIND: &str = "SELECT count(*) FROM find_entities_by_attributes(1, '{\"temperature\": {\"gte\": 0}}', '7 days', 100000)";
@@ -18,16 +18,6 @@ fn state(session: &mut Session) -> Vec<String> {
     session
         .rows("SELECT phase, hot_ready, search_ready FROM attribute_builds")
         .swap_remove(0)
-}
-
-fn build(session: &mut Session, batch: i64) {
-    for _ in 0..2000 {
-        session.exec("SELECT stage_flush()");
-        if session.number(&format!("SELECT build_attributes({batch})")) == 0 {
-            return;
-        }
-    }
-    panic!("{:?}", session.rows("SELECT * FROM attribute_builds"));
 }
 
 #[test]
@@ -71,14 +61,14 @@ fn progress_is_seen_and_goes_on_where_it_was() {
 
     session.exec("SELECT demote_attribute(1, 'temperature')");
     assert_eq!(session.number(FIND), 1000);
-    build(&mut session, 130);
+    build_attributes(&mut session, 130);
     assert_eq!(session.number("SELECT count(*) FROM entity_search"), 0);
     let keys = "SELECT count(*) FROM entity_jsonb WHERE hot_attrs <> '{}'";
     assert_eq!(session.number(keys), 0);
     assert_eq!(session.number(FIND), 1000);
     // And back again.
     session.exec("SELECT promote_attribute(1, 'temperature')");
-    build(&mut session, 1000);
+    build_attributes(&mut session, 1000);
     assert_eq!(session.number(complete), 1000);
     assert_eq!(session.number(FIND), 1000);
 }
@@ -116,7 +106,7 @@ fn what_comes_in_meanwhile_counts() {
         session.exec("SELECT stage_flush()");
         session.exec("SELECT build_attributes(40)");
     }
-    build(&mut session, 40);
+    build_attributes(&mut session, 40);
     let expected = "SELECT count(*) FROM (
              SELECT DISTINCT ON (entity_id) entity_id, value_num FROM entity_values_ts
              ORDER BY entity_id, least(coalesce(observed_at, ingested_at), ingested_at) DESC, ingested_at DESC, value_num DESC) l";
@@ -147,7 +137,7 @@ fn attributes_that_all_share_are_promoted_for_all() {
         assert!(failure.hint.contains("tenant 0"), "{failure}");
     }
     session.exec("SELECT promote_attribute(0, 'shared', true)");
-    build(&mut session, 7);
+    build_attributes(&mut session, 7);
     for tenant in [1, 2, 4] {
         let sql = format!(
             "SELECT entity_id FROM find_entities_by_attributes({tenant}, '{{\"shared\": {{\"lte\": 3}}}}')"
@@ -157,7 +147,7 @@ fn attributes_that_all_share_are_promoted_for_all() {
     let sql = "SELECT entity_id FROM find_entities_by_attributes(3, '{\"shared\": \"x\"}')";
     assert_eq!(session.column(sql), ["5"]);
     session.exec("SELECT demote_attribute(0, 'shared')");
-    build(&mut session, 7);
+    build_attributes(&mut session, 7);
     assert_eq!(session.number("SELECT count(*) FROM entity_search"), 0);
 }
 
@@ -188,7 +178,7 @@ fn what_is_wrong_is_said() {
     session.exec("BEGIN READ ONLY");
     session.fails_with("25006", "SELECT promote_attribute(1, 'temperature')");
     session.exec("ROLLBACK; SELECT promote_attribute(1, 'blob')");
-    build(&mut session, 10);
+    build_attributes(&mut session, 10);
 }
 
 #[test]
@@ -209,7 +199,7 @@ fn flags_that_are_changed_by_hand_are_not_trusted_before_the_work_is_done() {
     let waits = session.text("SELECT waits_for FROM attribute_builds");
     assert!(waits.contains("changed by hand"), "{waits}");
     session.exec("UPDATE attribute_builds SET requested_at = now() - interval '2 minutes'");
-    build(&mut session, 10);
+    build_attributes(&mut session, 10);
     assert_eq!(state(&mut session), ["done", "t", "t"]);
     assert_eq!(session.number(FIND), 20);
 }
@@ -226,7 +216,7 @@ fn a_boundary_of_another_cluster_does_not_hold_it_up() {
         "SELECT promote_attribute(1, 'temperature');
          UPDATE attribute_builds SET boundary = 4000000000000",
     );
-    build(&mut session, 100);
+    build_attributes(&mut session, 100);
     assert_eq!(session.number(FIND), 20);
 }
 
@@ -246,7 +236,7 @@ fn writers_do_not_wait() {
         stored(&mut other, temperature, 200);
         session.exec("COMMIT");
     }
-    build(&mut session, 500);
+    build_attributes(&mut session, 500);
     assert_eq!(session.number(FIND), 200);
 }
 
