@@ -27,7 +27,7 @@ const LEFT_OVER: &str = "pg_telemetry: left over from a rewrite, to be dropped";
 
 const NEVER: Period = Period { start: 0, end: 0 };
 
-/// How long readers of the partition may wait for us in one try, the exchange itself included: it takes two milliseconds.
+/// How long readers of the partition may wait for us in one try.
 const TRY: Duration = Duration::from_millis(4);
 
 /// Between two tries, and how long they go on. What was copied is in vain then.

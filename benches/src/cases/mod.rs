@@ -3,7 +3,6 @@
 mod backlog;
 mod burden;
 mod copy_into_staging;
-mod expiry;
 mod find;
 mod flush;
 mod held_staging;
@@ -41,7 +40,6 @@ const ALL: &[&dyn Case] = &[
     &burden::PARTITIONS,
     &planning::WINDOW,
     &planning::RELATIVE,
-    &expiry::Expiry,
     &idle_flusher::IdleFlusher,
     &index_under_writers::IndexUnderWriters,
     &rejects::STORM,
