@@ -70,13 +70,8 @@ impl Server {
     /// For how long the flush keeps moved rows for those who took a snapshot and may look at staging soon. It is a matter of
     /// seconds, and hundreds of flushes of a benchmark take no longer than that.
     pub fn set_least_grace(&self) {
-        let least = self
-            .cluster
-            .connect("postgres")
-            .column(&format!("SELECT min_val FROM pg_settings WHERE name = '{GRACE}'"));
-        for value in least {
-            self.cluster.set_and_reload(GRACE, value);
-        }
+        // Less would be -1, which waits for every snapshot.
+        self.cluster.set_and_reload(GRACE, 0);
     }
 
     /// Filling a new segment with zeros costs the session that happens to need it more than its rows do. A server that has
