@@ -83,9 +83,10 @@ impl Case for Find {
                  SELECT tenant_id, entity_id, hot_attrs ->> 'mode' AS mode, (hot_attrs ->> 'zone')::bigint AS zone,
                         (hot_attrs ->> 'battery')::float8 AS battery, hot_attrs, as_of
                  FROM entity_jsonb ORDER BY entity_id;
-             CREATE INDEX ON by_columns {}; VACUUM ANALYZE by_columns; VACUUM ANALYZE entity_jsonb; VACUUM ANALYZE entity_search",
+             CREATE INDEX ON by_columns {}",
             self.index
         ));
+        session.exec("VACUUM ANALYZE by_columns, entity_jsonb, entity_search");
         let prepare =
             |session: &mut Session, text: &str| session.client().prepare(text).expect("a statement");
         let ours = format!(
@@ -127,9 +128,9 @@ fn fill(session: &mut Session, entities: i64) {
              SELECT 1, e, a.attribute_id, CASE a.name WHEN 'battery' THEN (e * 7919 % 100000) / 1000.0 END,
                     CASE a.name WHEN 'zone' THEN e * 104729 % 1000 END,
                     CASE a.name WHEN 'mode' THEN 'mode ' || e * 31 / 7 % 5 END
-             FROM generate_series({first}, {last}) e, attributes a;
-             SELECT stage_flush(1000000), stage_flush(1000000)"
+             FROM generate_series({first}::bigint, {last}) e, attributes a"
         ));
+        session.exec("SELECT stage_flush(1000000)");
     }
     assert_eq!(session.number("SELECT count(*) FROM entity_jsonb"), entities);
     assert_eq!(session.number("SELECT count(*) FROM entity_search"), 3 * entities);
@@ -216,12 +217,12 @@ impl Case for LatestOfAll {
             session.exec(&format!(
                 "INSERT INTO entity_values_ingest (tenant_id, entity_id, ingested_at, attribute_id, value_num)
                  SELECT 1, e, now() - ({} - {round}) * interval '1 s', attribute_id, {round} + e / 10000.0
-                 FROM generate_series(1, 10000) e, attributes;
-                 SELECT stage_flush(1000000)",
+                 FROM generate_series(1, 10000) e, attributes",
                 self.history
             ));
+            session.exec("SELECT stage_flush(1000000)");
         }
-        session.exec("VACUUM ANALYZE entity_jsonb; VACUUM ANALYZE entity_values_ts");
+        session.exec("VACUUM ANALYZE entity_jsonb, entity_values_ts");
         let mut prepare = |text: &str| session.client().prepare(text).expect("a statement");
         let ours = prepare(
             "SELECT entity_id, (hot_attrs -> 'battery')::float8 FROM entity_jsonb WHERE tenant_id = 1",
