@@ -274,7 +274,7 @@ fn task_row(
             "backoff"
         }
         (_, Some(absence)) => absence.state,
-        (_, None) if matches!(task.work, Work::OnDemand(_)) => "on demand",
+        (_, None) if !matches!(task.work, Work::Periodic { .. }) => "on demand",
         (_, None) if !alive => "missing",
         (_, None) if row.detail.as_deref().is_some_and(pause::is_meant) => {
             row.hint = Some("SELECT resume();".into());

@@ -6,6 +6,18 @@ use cluster_tests::readings::{attribute, stage, wait_for_facts};
 use cluster_tests::{Cluster, NULL, SOON, Session, eventually, shared, workers};
 
 #[test]
+fn of_a_server_that_is_well_nothing_is_missing() {
+    let (_database, mut session) = workers::running();
+    eventually(SOON, "every task has a state that is well", || {
+        let found = session.rows(
+            "SELECT worker, task, state FROM worker_status
+             WHERE state NOT IN ('running', 'sleeping', 'waiting', 'on demand')",
+        );
+        if found.is_empty() { Ok(()) } else { Err(found) }
+    });
+}
+
+#[test]
 fn writes_of_workers_show_in_the_statistics() {
     let (_database, mut session) = workers::running();
     let id = attribute(&mut session, "temperature", "number");
