@@ -8,7 +8,6 @@ mod error;
 mod fact_index;
 mod find;
 mod guc;
-#[allow(dead_code)]
 mod heat;
 mod hot;
 mod ingest;

@@ -22,7 +22,7 @@ fn find_entities_by_attributes<'a>(
     within: Option<Interval>,
     max_results: Option<i32>,
     after_entity: Option<i64>,
-    info: pg_sys::FunctionCallInfo,
+    mut answer: Answer,
 ) -> Result<(), ErrorReport> {
     let tenant_id = tenant_at_least(tenant_id, 1, "1 and above")?;
     let filters = required(filters, "filters")?;
@@ -35,8 +35,6 @@ fn find_entities_by_attributes<'a>(
         }
         .into());
     }
-    // SAFETY: the server called with this, and the function is declared to return a set.
-    let mut answer = unsafe { Answer::begin(info) };
     let installed = Installed::require()?;
     let question = Question::read(&installed, tenant_id, &filters, within)?;
     for condition in &question.conditions {

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -31,7 +30,7 @@ fn readings(
     until: Option<TimestampWithTimeZone>,
     newest_first: Option<bool>,
     max_rows: Option<i64>,
-    info: pg_sys::FunctionCallInfo,
+    mut answer: Answer,
 ) -> Result<(), ErrorReport> {
     let since = i64::from(required(since, "since")?);
     let asked = Asked {
@@ -43,8 +42,6 @@ fn readings(
         max_rows,
     };
     let attribute = required(attribute, "attribute")?;
-    // SAFETY: the server called with this, and the function is declared to return a set.
-    let mut answer = unsafe { Answer::begin(info) };
     Ok(asked.answer(attribute, &mut answer)?)
 }
 

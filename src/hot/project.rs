@@ -16,19 +16,22 @@ use crate::pg::{fault, xact};
 use crate::staging::batch::{Batch, Row};
 use crate::staging::blame::{Blame, blame};
 use crate::staging::course::Course;
-use crate::staging::dictionary::{self, Attributes};
+use crate::staging::dictionary::Attributes;
 use crate::staging::flush::Move;
 
 /// The rows that this flush has stored.
-pub fn project_stored(work: &Move, batch: &Batch, stored: &[Row]) -> Result<(), Error> {
-    let ids = || batch.attributes.iter();
-    let attributes = dictionary::attributes(work.installed, work.wrote_before, ids())?;
+pub fn project_stored(
+    work: &Move,
+    batch: &Batch,
+    stored: &[Row],
+    attributes: &Attributes,
+) -> Result<(), Error> {
     let is_hot = |id| attributes.hot(id).is_some();
     // Of an older version, which has no projection yet, the second table is missing.
-    if !ids().any(is_hot) || work.installed.table_oid(Table::Pending)?.is_none() {
+    if !batch.attributes.iter().any(is_hot) || work.installed.table_oid(Table::Pending)?.is_none() {
         return Ok(());
     }
-    project(work.installed, work.course, batch, stored, &attributes)
+    project(work.installed, work.course, batch, stored, attributes)
 }
 
 /// Brings rows that are in facts into the projection, or keeps them for later.

@@ -1,19 +1,24 @@
 //! What a function that returns rows answers with, collected where the server reads it: beyond work_mem it lies on disk.
 
+use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::pg_sys;
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
 
 use super::stream::Row;
 
+/// A function that is declared in SQL to return a set of rows takes this beside its arguments.
 pub struct Answer {
     result: *mut pg_sys::ReturnSetInfo,
 }
 
-impl Answer {
-    /// # Safety
-    /// To be called with what the server gave to a function that is declared to return a set of rows.
-    pub unsafe fn begin(info: pg_sys::FunctionCallInfo) -> Answer {
+// SAFETY: no argument of SQL, but what the server calls with; it stays as long as the call.
+unsafe impl<'fcx> ArgAbi<'fcx> for Answer {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: promised by the caller. Refuses callers that take no set.
         unsafe {
+            let info: pg_sys::FunctionCallInfo = ArgAbi::unbox_arg_unchecked(arg);
             pg_sys::InitMaterializedSRF(info, 0);
             Answer {
                 result: (*info).resultinfo.cast(),
@@ -21,6 +26,20 @@ impl Answer {
         }
     }
 
+    fn is_virtual_arg() -> bool {
+        true
+    }
+}
+
+// SAFETY: it does not show in SQL.
+unsafe impl SqlTranslatable for Answer {
+    const TYPE_IDENT: &'static str = pgrx::pgrx_resolved_type!(Answer);
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::Skip);
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> = Ok(ReturnsRef::One(SqlMappingRef::Skip));
+}
+
+impl Answer {
     /// Adds a row of a query, whose columns must be those of the function.
     pub fn add(&mut self, row: &Row) {
         // SAFETY: made by `begin`; the row is copied.

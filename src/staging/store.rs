@@ -41,7 +41,8 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
         return Ok(flushed);
     }
     fault::point("before_judge");
-    let (mut good, mut refused) = judge(work, batch)?;
+    let attributes = dictionary::attributes(work.installed, work.wrote_before, batch.attributes.iter())?;
+    let (mut good, mut refused) = judge(work, batch, &attributes)?;
     fault::point("judged");
     count(batch, &good);
     check_rejected_is_open(work, batch, &refused)?;
@@ -69,7 +70,7 @@ pub fn store(work: &Move, facts: pg_sys::Oid, batch: &mut Batch) -> Result<Flush
         flushed.rejected = rejected::write(work, batch, &refused)?;
         work.course.writes(None);
     }
-    project::project_stored(work, batch, &good)?;
+    project::project_stored(work, batch, &good, &attributes)?;
     // Their memory is for the next batch.
     batch.rows = good;
     Ok(flushed)
@@ -103,8 +104,11 @@ fn count(batch: &Batch, rows: &[Row]) {
 /// While rejected is left alone, bad rows have to stay in staging. They were taken already: so this flush ends here, and the next
 /// one knows them.
 fn check_rejected_is_open(work: &Move, batch: &Batch, refused: &[Refused]) -> Result<(), Error> {
+    if refused.is_empty() {
+        return Ok(());
+    }
     let rejected = work.installed.require_table(Table::Rejected)?.to_u32();
-    if refused.is_empty() || !work.course.is_left_alone(rejected) {
+    if !work.course.is_left_alone(rejected) {
         return Ok(());
     }
     let staging = work.installed.require_table(work.door)?.to_u32();
@@ -114,15 +118,13 @@ fn check_rejected_is_open(work: &Move, batch: &Batch, refused: &[Refused]) -> Re
 }
 
 /// The rows that may be stored, and the others with their faults. No row is left in the batch.
-fn judge(work: &Move, batch: &mut Batch) -> Result<(Vec<Row>, Vec<Refused>), Error> {
+fn judge(work: &Move, batch: &mut Batch, attributes: &Attributes) -> Result<(Vec<Row>, Vec<Refused>), Error> {
     let accepted = Accepted {
         ingested_at: batch.router.accepted(),
         observed_at: around(),
     };
     let longest = guc::max_value_size();
     let mut good = std::mem::take(&mut batch.rows);
-    let ids = batch.attributes.iter();
-    let attributes = dictionary::attributes(work.installed, work.wrote_before, ids)?;
     let mut refused = Vec::new();
     let mut unreadable = false;
     good.retain(|row| {
@@ -131,7 +133,7 @@ fn judge(work: &Move, batch: &mut Batch) -> Result<(Vec<Row>, Vec<Refused>), Err
             unreadable = true;
             return false;
         };
-        let found = fault(tuple, &reading, &accepted, &attributes, longest);
+        let found = fault(tuple, &reading, &accepted, attributes, longest);
         if let Some(found) = found {
             refused.push((*row, Why::Fault(found)));
         }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cluster_tests::{Background, Cluster, Database, LogMark, Session, eventually, workers};
+use cluster_tests::{Background, Cluster, Database, Session, eventually, workers};
 
 use crate::case::{Bound, Case, Compare, Metric, Run, Sample};
+use crate::lock_waits::LockWaits;
 use crate::readings::Fleet;
 use crate::server::{Server, set_background_workers};
 use crate::side::prefill;
@@ -14,9 +15,6 @@ use crate::twin::FACTS;
 
 const ROWS: usize = 500_000;
 const WRITERS: usize = 4;
-
-/// Waits that are shorter are not recorded.
-const RECORDED: &str = "1ms";
 
 const LONGEST: &str = "longest lock wait of a writer, ms";
 const STILL: &str = "longest statement of a writer, ms";
@@ -57,13 +55,6 @@ impl Case for IndexUnderWriters {
         let mut fleet = Fleet::register(&mut session);
         prefill(&mut session, &mut fleet, &[FACTS], ROWS);
         let cluster = server.cluster().clone();
-        for (name, value) in [
-            ("log_lock_waits", "on"),
-            ("deadlock_timeout", RECORDED),
-            ("log_min_messages", "log"),
-        ] {
-            cluster.set_and_reload(name, value);
-        }
         session.exec("SET search_path = telemetry, public");
         Box::new(Added {
             session,
@@ -102,9 +93,10 @@ impl Added {
 
     fn measure(&mut self, add: impl FnOnce(&mut Session), remove: &str) -> Sample {
         let done = Arc::new(AtomicBool::new(false));
+        let waits = LockWaits::record(&self.cluster);
         let writers = self.writers(&done);
+        let pids: Vec<i32> = writers.iter().map(Background::pid).collect();
         std::thread::sleep(Duration::from_millis(500));
-        let log = self.cluster.log_mark();
         add(&mut self.session);
         done.store(true, Ordering::Relaxed);
         let still = writers
@@ -114,18 +106,9 @@ impl Added {
             .unwrap_or_default();
         self.session.exec(remove);
         Sample::default()
-            .with(LONGEST, longest_wait(&log))
+            .with(LONGEST, waits.longest_of(&pids))
             .with(STILL, still.as_secs_f64() * 1000.0)
     }
-}
-
-/// As the server says it: process 1 acquired RowExclusiveLock on relation 2 of database 3 after 4.567 ms. Only who writes takes
-/// that one.
-fn longest_wait(log: &LogMark) -> f64 {
-    log.lines_with("acquired RowExclusiveLock")
-        .iter()
-        .filter_map(|line| line.rsplit_once(" after ")?.1.split_once(" ms")?.0.parse().ok())
-        .fold(0.0, f64::max)
 }
 
 impl Run for Added {

@@ -1,4 +1,4 @@
-//! Whether anybody waits while partitions are made, sealed, detached and dropped, by the server's own records of lock waits.
+//! Whether anybody waits while partitions are made, detached and dropped, by the server's own records of lock waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cluster_tests::{Cluster, Database, Session};
 
 use crate::case::{Bound, Case, Compare, Metric, Run, Sample};
+use crate::lock_waits::LockWaits;
 use crate::server::Server;
 
 const LONGEST: &str = "longest lock wait, ms";
@@ -16,13 +17,6 @@ const PARTITIONS: usize = 8;
 
 const OTHERS: usize = 4;
 
-/// Shorter waits are not recorded, and count as none.
-const RECORDED: [(&str, &str); 3] = [
-    ("log_lock_waits", "on"),
-    ("deadlock_timeout", "1ms"),
-    ("log_min_messages", "log"),
-];
-
 pub struct Rotation;
 
 impl Case for Rotation {
@@ -31,7 +25,7 @@ impl Case for Rotation {
     }
 
     fn shows(&self) -> &'static str {
-        "8 partitions made, sealed, detached and dropped beside 4 writers and 4 readers; 0: no wait of 1 ms"
+        "8 partitions made, detached and dropped beside 4 writers and 4 readers; 0: no wait of 1 ms"
     }
 
     fn metrics(&self) -> Vec<Metric> {
@@ -76,11 +70,7 @@ struct Waits {
 impl Waits {
     /// Calls `rotate` once for each partition while others read and write.
     fn beside_others(&mut self, mut rotate: impl FnMut(&mut Waits)) -> Sample {
-        for (name, value) in RECORDED {
-            self.cluster.set(name, value);
-        }
-        self.cluster.reload();
-        let log = self.cluster.log_mark();
+        let waits = LockWaits::record(&self.cluster);
         let done = Arc::new(AtomicBool::new(false));
         let others: Vec<_> = (0..2 * OTHERS)
             .map(|number| {
@@ -102,18 +92,9 @@ impl Waits {
         }
         done.store(true, Ordering::Relaxed);
         let rounds: f64 = others.into_iter().map(|other| other.join()).sum();
-        self.cluster.set("log_min_messages", "fatal");
-        self.cluster.set("log_lock_waits", "off");
-        self.cluster.set("deadlock_timeout", "1s");
-        self.cluster.reload();
-        let longest = log
-            .lines_with("acquired")
-            .iter()
-            .filter_map(|line| wait(line))
-            .filter(|(pid, _)| pids.contains(pid))
-            .map(|(_, milliseconds)| milliseconds)
-            .fold(0.0, f64::max);
-        Sample::default().with(LONGEST, longest).with(ROUNDS, rounds)
+        Sample::default()
+            .with(LONGEST, waits.longest_of(&pids))
+            .with(ROUNDS, rounds)
     }
 
     /// A partition of long ago, full of readings; its bounds.
@@ -184,30 +165,5 @@ impl Run for Waits {
                 .exec("ALTER TABLE entity_values_ts DETACH PARTITION old");
             waits.session.exec("DROP TABLE old");
         })
-    }
-}
-
-/// Who waited for a lock on a relation, and for how long: "process 1 acquired … on relation 2 of database 3 after 4.5 ms".
-fn wait(line: &str) -> Option<(i32, f64)> {
-    let (_, rest) = line.split_once(" process ")?;
-    let (pid, rest) = rest.split_once(" acquired ")?;
-    let (what, after) = rest.rsplit_once(" after ")?;
-    let milliseconds = after.split(' ').next()?.parse().ok()?;
-    let on_relation = what.contains(" on relation ");
-    on_relation.then_some((pid.parse().ok()?, milliseconds))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_server_writes_about_a_wait_is_understood() {
-        let line = "2026-11-21 10:00:00 UTC [7] client backend 00000 a@b LOG:  process 7 acquired RowExclusiveLock on relation 16394 \
-                    of database 5 after 12.345 ms";
-        assert_eq!(wait(line), Some((7, 12.345)));
-        let other = line.replace("relation 16394", "extension of relation 16394");
-        assert_eq!(wait(&other), None);
-        assert_eq!(wait("LOG:  process 7 still waiting"), None);
     }
 }
