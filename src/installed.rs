@@ -37,6 +37,10 @@ pub enum Table {
     Search,
     AttributeBuilds,
     AttributeUse,
+    AlertRules,
+    AlertState,
+    AlertNotes,
+    AlertEvaluations,
 }
 
 impl Table {
@@ -66,6 +70,10 @@ impl Table {
             Table::Search => "entity_search",
             Table::AttributeBuilds => "attribute_builds",
             Table::AttributeUse => "attribute_use",
+            Table::AlertRules => "alert_rules",
+            Table::AlertState => "alert_state",
+            Table::AlertNotes => "alert_notes",
+            Table::AlertEvaluations => "alert_evaluations",
         }
     }
 }
