@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::machine::Reading;
-use super::rules::{Probe, Rule};
+use super::rules::{Code, Probe, Rule};
 use crate::accounting::history;
 use crate::accounting::minutes::Source;
 use crate::error::Error;
@@ -17,8 +17,6 @@ use crate::pg::xact::{self, Failure};
 use crate::pg::{disk, identity, lock, partitions, process};
 use crate::shmem;
 use crate::sql::{read, read_once, value};
-
-pub type Code = fn(&Installed) -> Result<Vec<Finding>, Error>;
 
 /// What is found of one object.
 #[derive(Debug, Clone)]
@@ -44,7 +42,7 @@ pub fn look(installed: &Installed, rule: &Rule) -> Result<Vec<Finding>, Failure>
     let mut found = xact::bounded(LIMIT, || match rule.probe {
         Probe::Monitor(text) => identity::as_monitor(|| ask(installed, text)),
         Probe::Owner(text) => identity::as_owner(|| ask(installed, text)),
-        Probe::Code(code) => identity::as_owner(|| code(installed)),
+        Probe::Code(code) => identity::as_owner(|| run(installed, code)),
     })?;
     found.truncate(MOST_OBJECTS);
     for finding in &mut found {
@@ -111,8 +109,15 @@ pub fn named(text: &str, schema: &str, quoted: &str) -> String {
     out
 }
 
-pub fn nothing(_: &Installed) -> Result<Vec<Finding>, Error> {
-    Ok(Vec::new())
+fn run(installed: &Installed, code: Code) -> Result<Vec<Finding>, Error> {
+    match code {
+        Code::Nothing => Ok(Vec::new()),
+        Code::Rejects => rejects(installed),
+        Code::Coverage => coverage(installed),
+        Code::Gaps => gaps(installed),
+        Code::Disks => disks(),
+        Code::Clock => clock(installed),
+    }
 }
 
 fn only(reading: Reading, detail: Option<String>) -> Finding {
@@ -127,7 +132,7 @@ fn only(reading: Reading, detail: Option<String>) -> Finding {
 /// Rejections are a storm when they are many, by themselves and in proportion.
 const FEW_REJECTS: u64 = 10;
 
-pub fn rejects(installed: &Installed) -> Result<Vec<Finding>, Error> {
+fn rejects(installed: &Installed) -> Result<Vec<Finding>, Error> {
     const MINUTES: i64 = 5 * 60_000_000;
     let database = process::my_database();
     let since = process::now() - MINUTES;
@@ -170,7 +175,7 @@ fn periods(installed: &Installed) -> Result<Option<Vec<Period>>, Error> {
     Ok(Some(periods))
 }
 
-pub fn coverage(installed: &Installed) -> Result<Vec<Finding>, Error> {
+fn coverage(installed: &Installed) -> Result<Vec<Finding>, Error> {
     let Some(periods) = periods(installed)? else {
         return Ok(vec![only(
             Reading::Unknown,
@@ -206,7 +211,7 @@ fn periods_ahead(now: Micros, until: Option<Micros>) -> f64 {
     }
 }
 
-pub fn gaps(installed: &Installed) -> Result<Vec<Finding>, Error> {
+fn gaps(installed: &Installed) -> Result<Vec<Finding>, Error> {
     let Some(periods) = periods(installed)? else {
         return Ok(vec![only(
             Reading::Unknown,
@@ -248,7 +253,7 @@ fn folders() -> Result<Vec<(String, String)>, Error> {
     Ok(folders)
 }
 
-pub fn disks(_: &Installed) -> Result<Vec<Finding>, Error> {
+fn disks() -> Result<Vec<Finding>, Error> {
     let mut known: Vec<u64> = Vec::new();
     let mut found = Vec::new();
     for (name, folder) in folders()? {
@@ -282,7 +287,7 @@ thread_local! {
 }
 
 /// Both ways of a step: this process saw it, or a heartbeat comes from the future.
-pub fn clock(installed: &Installed) -> Result<Vec<Finding>, Error> {
+fn clock(installed: &Installed) -> Result<Vec<Finding>, Error> {
     let (now, steady) = (process::now(), Instant::now());
     let before = CLOCKS.replace(Some((now, steady)));
     let stepped = before.map_or(0.0, |(then, begun)| {

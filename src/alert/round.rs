@@ -21,6 +21,9 @@ use crate::worker::task::{Context, Report};
 /// The interval for which a rule says how often it is looked at.
 const USUAL_INTERVAL: u32 = 10;
 
+/// What must last for longer is not believed at first sight: it stays pending.
+const TAKEN_ON_TRUST: Time = 60_000_000;
+
 /// Looks that a rule is left out of which took too long.
 const REST: u32 = 6;
 
@@ -28,7 +31,7 @@ const REST: u32 = 6;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
     Kept,
-    /// Nobody looks again and again: what is bad now fires.
+    /// Nobody looks again and again: what is bad now fires, unless it must have lasted for long.
     None,
 }
 
@@ -78,7 +81,7 @@ fn next(
     let Some(mut tuning) = overrides.tuning(rule) else {
         return Vec::new();
     };
-    if memory == Memory::None {
+    if memory == Memory::None && tuning.lasts <= TAKEN_ON_TRUST {
         tuning.lasts = 0;
     }
     let found = match look(installed, rule) {

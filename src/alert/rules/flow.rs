@@ -1,7 +1,6 @@
 //! Readings on their way into facts.
 
-use super::super::probes;
-use super::{HOUR, MINUTE, Probe, RULE, Rule, Where};
+use super::{Code, HOUR, MINUTE, Probe, RULE, Rule, Where};
 
 pub const RULES: &[Rule] = &[
     Rule {
@@ -90,7 +89,7 @@ pub const RULES: &[Rule] = &[
         place: Where::Preloaded,
         remedy: "See which reason is the most frequent; register what is missing or put the writer right, then retry_rejected().",
         run: "SELECT tenant_id, sqlstate, reason, sum(rows) FROM @extschema@.rejected_summary GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 10;",
-        probe: Probe::Code(probes::rejects),
+        probe: Probe::Code(Code::Rejects),
         ..RULE
     },
     Rule {

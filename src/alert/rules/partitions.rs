@@ -1,7 +1,6 @@
 //! Partitions and indexes of facts.
 
-use super::super::probes;
-use super::{HOUR, Probe, RULE, Rule, Where};
+use super::{Code, HOUR, Probe, RULE, Rule, Where};
 use crate::alert::machine::Worse;
 
 pub const RULES: &[Rule] = &[
@@ -21,7 +20,7 @@ pub const RULES: &[Rule] = &[
         causes: &["worker_missing"],
         remedy: "Make them now. If that waits for a lock, partition_plan() says for whose.",
         run: "SELECT * FROM @extschema@.rotate_partitions();",
-        probe: Probe::Code(probes::coverage),
+        probe: Probe::Code(Code::Coverage),
         ..RULE
     },
     Rule {
@@ -37,7 +36,7 @@ pub const RULES: &[Rule] = &[
         place: Where::Primary,
         remedy: "Make the missing partition. A table that stands in the way must be attached or renamed.",
         run: "SELECT * FROM @extschema@.rotate_partitions();",
-        probe: Probe::Code(probes::gaps),
+        probe: Probe::Code(Code::Gaps),
         ..RULE
     },
     Rule {

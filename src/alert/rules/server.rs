@@ -1,7 +1,6 @@
 //! The server around the readings.
 
-use super::super::probes;
-use super::{MINUTE, Probe, RULE, Rule, Where};
+use super::{Code, MINUTE, Probe, RULE, Rule, Where};
 use crate::alert::machine::Worse;
 
 pub const RULES: &[Rule] = &[
@@ -137,7 +136,7 @@ pub const RULES: &[Rule] = &[
         keep: 30,
         remedy: "Remove what retention allows, move old partitions to another tablespace, find what keeps WAL (slots, the archiver), or add disk.",
         run: "SELECT partition, bytes, leaves_as FROM @extschema@.partition_health ORDER BY bytes DESC NULLS LAST LIMIT 10;",
-        probe: Probe::Code(probes::disks),
+        probe: Probe::Code(Code::Disks),
         ..RULE
     },
     Rule {
@@ -170,7 +169,7 @@ pub const RULES: &[Rule] = &[
         place: Where::Primary,
         remedy: "See what sets the clock: chrony or ntpd should slew it, not step it. Readings with odd times are in entity_values_rejected.",
         run: "SELECT clock_timestamp(), max(written_at) AS newest_heartbeat FROM @extschema@.replication_heartbeat;",
-        probe: Probe::Code(probes::clock),
+        probe: Probe::Code(Code::Clock),
         ..RULE
     },
 ];
