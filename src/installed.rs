@@ -37,6 +37,15 @@ pub enum Table {
     Search,
     AttributeBuilds,
     AttributeUse,
+    SampleRuns,
+    RelationSamples,
+    StatementSamples,
+    StatementTexts,
+    ServerSamples,
+    SizeSamples,
+    TenantSamples,
+    IndexUse,
+    SampleBaseline,
 }
 
 impl Table {
@@ -66,6 +75,15 @@ impl Table {
             Table::Search => "entity_search",
             Table::AttributeBuilds => "attribute_builds",
             Table::AttributeUse => "attribute_use",
+            Table::SampleRuns => "sample_runs",
+            Table::RelationSamples => "relation_samples",
+            Table::StatementSamples => "statement_samples",
+            Table::StatementTexts => "statement_texts",
+            Table::ServerSamples => "server_samples",
+            Table::SizeSamples => "size_samples",
+            Table::TenantSamples => "tenant_samples",
+            Table::IndexUse => "index_use",
+            Table::SampleBaseline => "sample_baseline",
         }
     }
 }

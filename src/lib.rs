@@ -19,6 +19,7 @@ mod promotion;
 mod registry;
 mod rejected;
 mod replication;
+mod sample;
 mod setup;
 mod shmem;
 mod sql;

@@ -16,6 +16,7 @@ use crate::pg::process;
 use crate::pg::xact::Failure;
 use crate::promotion;
 use crate::replication::heartbeat;
+use crate::sample;
 use crate::staging::course::Course;
 use crate::staging::flush::flush;
 
@@ -180,6 +181,13 @@ const KEEPER: &[Task] = &[
         work: Work::Periodic {
             every: || Duration::from_secs(60),
             run: heat_keeper::keep_heat,
+        },
+    },
+    Task {
+        name: "take_samples",
+        work: Work::Periodic {
+            every: guc::sample_tick,
+            run: sample::task::take_some,
         },
     },
 ];
