@@ -6,10 +6,10 @@ use pgrx::datum::TimestampWithTimeZone;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
 use crate::pg::{handover, process, replication};
-use crate::sql::{argument, read, time, value, write};
+use crate::sql::{argument, time, value, write};
 
 /// Whether the samples are ours to take until the end of the transaction; false when somebody else is taking some. Counters that
-/// were brought here, by a dump or a copy of the database, are forgotten.
+/// were brought here, by a dump or a copy of the database, are forgotten. All statements here see what was committed up to now.
 pub fn claim(installed: &Installed) -> Result<bool, Error> {
     let base = installed.qualified(Table::SampleBaseline);
     let here = || -> Result<Vec<_>, Error> {
@@ -31,7 +31,7 @@ pub fn claim(installed: &Installed) -> Result<bool, Error> {
         Some(true) => return Ok(true),
         Some(false) => write(&format!("DELETE FROM {base}"), vec![], |_| Ok(()))?,
         None => {
-            let known: Option<bool> = read(
+            let known: Option<bool> = write(
                 &format!("SELECT EXISTS (SELECT FROM {base} WHERE source = 'epoch')"),
                 vec![],
                 value,
@@ -58,7 +58,7 @@ pub fn begin(
     longest: i64,
 ) -> Result<Option<TimestampWithTimeZone>, Error> {
     let base = installed.qualified(Table::SampleBaseline);
-    let before: Option<TimestampWithTimeZone> = read(
+    let before: Option<TimestampWithTimeZone> = write(
         &format!("SELECT taken_at FROM {base} WHERE source = $1 AND a = 0 AND b = 0"),
         vec![argument(source.to_owned())],
         value,

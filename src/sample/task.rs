@@ -12,7 +12,7 @@ use super::{baseline, indexes, relations, room, server, sizes, statements, tenan
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
-use crate::pg::{identity, process, xact};
+use crate::pg::{identity, process, signals, xact};
 use crate::worker::task::{Context, Report};
 
 type Look = fn(&Turn) -> Result<Outcome, Error>;
@@ -65,6 +65,10 @@ const SOURCES: [Source; 6] = [
     },
 ];
 
+/// How often and in what steps `take_samples()` looks whether the keeper is done.
+const LOOKS: usize = 50;
+const LOOK: Duration = Duration::from_millis(40);
+
 /// How often old samples are looked for.
 const CLEARING: Duration = Duration::from_secs(600);
 
@@ -84,11 +88,21 @@ pub fn longest_gap() -> i64 {
 #[derive(Default, Clone, Copy)]
 struct Course {
     begun: Option<Instant>,
+    /// On a CPU, in all pieces.
     took: Duration,
     in_pieces: bool,
 }
 
 impl Course {
+    fn ran(&mut self, begun: Instant, spent: Duration, more: bool) {
+        if self.in_pieces {
+            self.took += spent;
+        } else {
+            (self.begun, self.took) = (Some(begun), spent);
+        }
+        self.in_pieces = more;
+    }
+
     fn is_due(&self, pace: Duration, tick: Duration) -> bool {
         // A tick that comes a little early is meant.
         let pace = pace.max(self.took * SHARE).saturating_sub(tick / 4);
@@ -134,21 +148,10 @@ pub fn take_some(context: &Context) -> Result<Report, Error> {
     }
     if let Some(place) = next_due(tick) {
         let source = &SOURCES[place];
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), process::time_on_cpu());
         let outcome = take(&turn, source)?;
-        COURSES.with_borrow_mut(|courses| {
-            let course = &mut courses[place];
-            if course.in_pieces {
-                course.took += begun.elapsed();
-            } else {
-                *course = Course {
-                    begun: Some(begun),
-                    took: begun.elapsed(),
-                    in_pieces: false,
-                };
-            }
-            course.in_pieces = outcome.more;
-        });
+        let spent = process::time_on_cpu().saturating_sub(before);
+        COURSES.with_borrow_mut(|courses| courses[place].ran(begun, spent, outcome.more));
     }
     Ok(Report {
         again: next_due(tick).is_some(),
@@ -239,8 +242,13 @@ fn take_samples() -> Result<
         for table in room::TABLES {
             installed.require_table(table)?;
         }
-        if !baseline::claim(&installed)? {
-            return Err(Error::SamplesTaken);
+        let mut looks = 0;
+        while !baseline::claim(&installed)? {
+            looks += 1;
+            if looks == LOOKS {
+                return Err(Error::SamplesTaken);
+            }
+            signals::pause(LOOK);
         }
         room::make(&installed, turn.now)?;
         clear(&turn)?;

@@ -31,14 +31,16 @@ fn rows(installed: &Installed, answer: &mut Answer) -> Result<(), Error> {
         Some(_) => NEVER_WATCHED.to_owned(),
     };
     let text = format!(
-        "{} {} SELECT issue, index_name, table_name, bytes, scans, watched_since_at, last_scan_at, idle_seconds, scans_here, covered_by,
-                CASE WHEN why_not IS NULL THEN advice ELSE 'none' END, why, why_not, remedy
-         FROM ({DUPLICATE} UNION ALL {REDUNDANT} UNION ALL {UNUSED} UNION ALL {INVALID} UNION ALL {MISSING} UNION ALL {BRIN}) AS advice
-         ORDER BY issue, bytes DESC NULLS LAST, index_name",
+        "{}
+         SELECT o.issue, o.index_name, o.table_name, o.bytes, j.scans, j.first_seen_at, j.last_scan_at, j.idle_seconds,
+                CASE WHEN j.indexrelid IS NOT NULL THEN {SCANS_HERE} END, o.covered_by,
+                CASE WHEN o.why_not IS NULL THEN o.advice ELSE 'none' END, o.why, o.why_not, o.remedy
+         FROM ({DUPLICATE} UNION ALL {REDUNDANT} UNION ALL {} UNION ALL {INVALID} UNION ALL {MISSING} UNION ALL {}) AS o
+              LEFT JOIN judged j ON j.indexrelid = o.indexrelid
+         ORDER BY o.issue, o.bytes DESC NULLS LAST, o.index_name",
         KNOWN.replace("USES", &uses),
-        ", standbys AS MATERIALIZED (
-             SELECT CASE WHEN $4 THEN 0 ELSE (SELECT count(*) FROM pg_stat_get_wal_senders())
-                        + (SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT active) END AS number)",
+        UNUSED.replace("SCANS_HERE", SCANS_HERE),
+        BRIN.replace("SCANS_HERE", SCANS_HERE)
     );
     let facts = installed.table_oid(Table::Facts)?;
     let arguments = vec![
@@ -52,6 +54,10 @@ fn rows(installed: &Installed, answer: &mut Answer) -> Result<(), Error> {
         Ok(true)
     })
 }
+
+/// Scans of `j` by the statistics of this node: dear for one with many partitions, so not asked for all.
+const SCANS_HERE: &str = "CASE WHEN j.relkind = 'i' THEN pg_stat_get_numscans(j.indexrelid)
+    ELSE (SELECT sum(pg_stat_get_numscans(h.inhrelid))::bigint FROM pg_inherits h WHERE h.inhparent = j.indexrelid) END";
 
 /// What is known of each index that is not a part of another: `keys` are its key columns, each with operator class, collation and
 /// order, which have to be the same for one index to do the work of another.
@@ -67,10 +73,10 @@ const KNOWN: &str = "
                ARRAY(SELECT concat_ws('/', x.indkey[k], x.indclass[k], x.indcollation[k], x.indoption[k])
                      FROM generate_series(0, x.indnkeyatts - 1) AS k) AS keys,
                x.indrelid = $1 AS of_facts,
+               tn.nspname = $2 AND x.indrelid <> $1 AND pg_get_userbyid(t.relowner) = 'telemetry_owner'
+                   AND c.relname LIKE t.relname || '\\_%' AS is_ours,
                (SELECT k.conname FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.contype <> 'f' LIMIT 1) AS constraint_name,
-               u.bytes, u.scans, u.first_seen_at, u.last_scan_at, u.idle_seconds,
-               CASE WHEN c.relkind = 'i' THEN pg_stat_get_numscans(c.oid)
-                    ELSE (SELECT sum(pg_stat_get_numscans(h.inhrelid))::bigint FROM pg_inherits h WHERE h.inhparent = c.oid) END AS scans_here
+               u.bytes, u.scans, u.first_seen_at, u.last_scan_at, u.idle_seconds
         FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
              JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace JOIN pg_am m ON m.oid = c.relam
              LEFT JOIN uses u ON u.index_name = format('%I.%I', n.nspname, c.relname)
@@ -78,7 +84,8 @@ const KNOWN: &str = "
           AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_(catalog|toast|temp_)'),
     judged AS MATERIALIZED (
         SELECT k.*,
-               CASE WHEN k.of_facts THEN format('SELECT %s.drop_fact_index(%L);', $3, k.index_only)
+               CASE WHEN k.constraint_name IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT %I;', k.table_name, k.constraint_name)
+                    WHEN k.of_facts THEN format('SELECT %s.drop_fact_index(%L);', $3, k.index_only)
                     WHEN k.relkind = 'I' THEN format('DROP INDEX %s;', k.index_name)
                     ELSE format('DROP INDEX CONCURRENTLY %s;', k.index_name) END AS drop_it,
                concat_ws('; ',
@@ -86,16 +93,21 @@ const KNOWN: &str = "
                    CASE WHEN k.indisunique AND k.constraint_name IS NULL THEN 'it keeps values unique' END,
                    CASE WHEN k.indisreplident THEN 'it is the replica identity of the table' END,
                    CASE WHEN k.indisclustered THEN 'CLUSTER goes by it' END,
-                   CASE WHEN k.table_schema = $2 AND NOT k.of_facts AND k.index_only LIKE k.table_only || '\\_%'
-                             AND pg_get_userbyid((SELECT relowner FROM pg_class WHERE oid = k.indrelid)) = 'telemetry_owner'
-                        THEN 'pg_telemetry works with it' END,
+                   CASE WHEN k.is_ours THEN 'pg_telemetry works with it' END,
                    CASE WHEN k.of_facts AND k.index_only IN ('entity_values_ts_ingested_at_brin', 'entity_values_ts_series_idx')
                         THEN 'readings() and the searches of pg_telemetry go by it' END) AS needed
-        FROM known k)";
+        FROM known k),
+    alike AS MATERIALIZED (
+        SELECT a.indexrelid AS shorter, b.indexrelid AS longer
+        FROM judged a JOIN judged b ON b.indrelid = a.indrelid AND b.indexrelid <> a.indexrelid
+        WHERE a.amname = 'btree' AND b.amname = 'btree' AND a.is_valid AND b.is_valid AND NOT a.has_expressions AND NOT b.has_expressions
+          AND a.terms = b.terms AND a.indnkeyatts <= b.indnkeyatts AND b.keys[1:a.indnkeyatts] = a.keys AND a.columns <@ b.columns),
+    standbys AS MATERIALIZED (
+        SELECT CASE WHEN $4 THEN 0 ELSE (SELECT count(*) FROM pg_stat_get_wal_senders())
+                   + (SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT active) END AS number)";
 
 const DUPLICATE: &str = "
-    SELECT 'duplicate' AS issue, d.index_name, d.table_name, d.bytes, d.scans, d.first_seen_at AS watched_since_at, d.last_scan_at,
-           d.idle_seconds, d.scans_here, d.kept AS covered_by, 'drop' AS advice,
+    SELECT 'duplicate' AS issue, d.indexrelid, d.index_name, d.table_name, d.bytes, d.kept AS covered_by, 'drop' AS advice,
            format('%s has the same columns in the same order', d.kept) AS why, nullif(d.needed, '') AS why_not, d.drop_it AS remedy
     FROM (SELECT j.*,
                  row_number() OVER same AS place, first_value(j.index_name) OVER same AS kept
@@ -106,19 +118,17 @@ const DUPLICATE: &str = "
 
 /// The shorter index goes; with a condition only where the other has the same.
 const REDUNDANT: &str = "
-    SELECT DISTINCT ON (a.index_name) 'redundant', a.index_name, a.table_name, a.bytes, a.scans, a.first_seen_at, a.last_scan_at,
-           a.idle_seconds, a.scans_here, b.index_name, 'drop', format('%s begins with the same columns', b.index_name),
+    SELECT * FROM (SELECT DISTINCT ON (a.index_name) 'redundant', a.indexrelid, a.index_name, a.table_name, a.bytes, b.index_name, 'drop', format('%s begins with the same columns', b.index_name),
            nullif(concat_ws('; ', nullif(a.needed, ''),
                             CASE WHEN b.bytes > 4 * a.bytes THEN format('%s is %s times as large, so scans of it read more',
                                                                         b.index_name, round(b.bytes / a.bytes)) END), ''),
            a.drop_it
-    FROM judged a JOIN judged b ON b.indrelid = a.indrelid AND b.indexrelid <> a.indexrelid
-    WHERE a.amname = 'btree' AND b.amname = 'btree' AND a.is_valid AND b.is_valid AND NOT a.has_expressions AND NOT b.has_expressions
-      AND a.terms = b.terms AND a.indnkeyatts < b.indnkeyatts AND b.keys[1:a.indnkeyatts] = a.keys
-      AND a.columns <@ b.columns";
+    FROM alike JOIN judged a ON a.indexrelid = alike.shorter JOIN judged b ON b.indexrelid = alike.longer
+    WHERE a.indnkeyatts < b.indnkeyatts
+    ORDER BY a.index_name, b.indnkeyatts, b.indexrelid) AS r";
 
 const UNUSED: &str = "
-    SELECT 'unused', j.index_name, j.table_name, j.bytes, j.scans, j.first_seen_at, j.last_scan_at, j.idle_seconds, j.scans_here, NULL,
+    SELECT 'unused', j.indexrelid, j.index_name, j.table_name, j.bytes, NULL,
            CASE WHEN s.number > 0 THEN 'ask the standbys, then drop' ELSE 'drop' END,
            format('no scan of it in %s days that were watched%s', round((j.idle_seconds / 86400)::numeric, 1),
                   CASE WHEN s.number > 0 THEN format('; %s standbys count their own scans: see scans_here of this view there', s.number)
@@ -127,25 +137,28 @@ const UNUSED: &str = "
                             CASE WHEN j.idle_seconds < 14 * 86400 THEN 'it has been watched for less than 14 days' END,
                             CASE WHEN j.bytes IS NULL THEN 'its size is not known yet'
                                  WHEN j.bytes < 10 * 1048576 THEN 'it is smaller than 10 MB: dropping it saves next to nothing' END,
-                            CASE WHEN $4 AND j.scans_here > 0 THEN 'this standby has used it' END,
+                            (SELECT format('it does the work of %s as well, which is used: drop that one first, and watch this one again', min(a.index_name))
+                             FROM alike l JOIN judged a ON a.indexrelid = l.shorter
+                             WHERE l.longer = j.indexrelid AND a.needed = '' AND coalesce(a.idle_seconds, 0) < 14 * 86400
+                             HAVING count(*) > 0),
+                            CASE WHEN $4 AND SCANS_HERE > 0 THEN 'this standby has used it' END,
                             CASE WHEN j.has_expressions THEN 'plans may go by the statistics of its expression' END,
                             CASE WHEN EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = j.indrelid AND f.contype = 'f'
                                                 AND f.conkey <@ j.columns[0:cardinality(f.conkey) - 1])
                                  THEN 'a foreign key of the table would have it read as a whole when a row it refers to is deleted' END), ''),
            j.drop_it
     FROM judged j, standbys s
-    WHERE j.is_valid AND j.idle_seconds > 0 AND (j.bytes IS NULL OR j.bytes >= 1048576)";
+    WHERE j.is_valid AND NOT j.is_ours AND j.idle_seconds > 0 AND (j.bytes IS NULL OR j.bytes >= 1048576)";
 
 const INVALID: &str = "
-    SELECT 'invalid', i.index_name, i.table_name, i.bytes, NULL::bigint, NULL::timestamptz, NULL::timestamptz, NULL::double precision,
-           NULL::bigint, NULL, 'rebuild', 'it answers no query, and every write keeps it up to date',
+    SELECT 'invalid', i.indexrelid, i.index_name, i.table_name, i.bytes, NULL, 'rebuild', 'it answers no query, and every write keeps it up to date',
            CASE WHEN EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'relation' AND l.relation = i.indrelid AND l.granted
                                AND l.mode = 'ShareUpdateExclusiveLock'
                                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
                 THEN 'somebody is at work on the table: it may be in the making' END,
            CASE WHEN i.root_of = $1 THEN format('SELECT %s.reindex_facts();', $3)
                 ELSE format('REINDEX INDEX CONCURRENTLY %s;', i.index_name) END
-    FROM (SELECT format('%I.%I', n.nspname, c.relname) AS index_name, format('%I.%I', tn.nspname, t.relname) AS table_name, x.indrelid,
+    FROM (SELECT format('%I.%I', n.nspname, c.relname) AS index_name, format('%I.%I', tn.nspname, t.relname) AS table_name, x.indrelid, x.indexrelid,
                  c.relpages::bigint * current_setting('block_size')::bigint AS bytes,
                  (SELECT h.inhparent FROM pg_inherits h WHERE h.inhrelid = x.indrelid LIMIT 1) AS root_of
           FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -155,8 +168,8 @@ const INVALID: &str = "
 
 /// An index of the parent that some partitions have not, and one that some partitions have by themselves.
 const MISSING: &str = "
-    SELECT 'missing', j.index_name, j.table_name, j.bytes, j.scans, j.first_seen_at, j.last_scan_at, j.idle_seconds, j.scans_here, NULL,
-           'build', format('%s of %s partitions have it; for the others queries read all of them', h.number, p.number), NULL,
+    SELECT 'missing', j.indexrelid, j.index_name, j.table_name, j.bytes, NULL, 'build',
+           format('%s of %s partitions have it; for the others queries read all of them', h.number, p.number), NULL,
            CASE WHEN j.of_facts THEN format('SELECT * FROM %s.fact_index_plan();', $3)
                 ELSE (SELECT replace(replace(pg_get_indexdef(j.indexrelid), format('INDEX %I ON ONLY ', j.index_only), 'INDEX CONCURRENTLY ON '),
                                      ' ' || j.table_name || ' USING', ' ' || l.lacking || ' USING')
@@ -172,7 +185,7 @@ const MISSING: &str = "
          CROSS JOIN LATERAL (SELECT count(*) AS number FROM pg_inherits i WHERE i.inhparent = j.indrelid) AS p
     WHERE j.relkind = 'I' AND h.number < p.number
     UNION ALL
-    SELECT 'missing', min(o.index_name), o.parent, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'build for all',
+    SELECT 'missing', NULL, min(o.index_name), o.parent, NULL, NULL, 'build for all',
            format('%s of %s partitions have such an index by themselves, new ones come without', count(*), o.partitions), NULL,
            CASE WHEN o.parent_oid = $1 AND o.is_plain THEN format('SELECT %s.add_fact_index(ARRAY[%s], %L);', $3, o.names, o.amname)
                 ELSE format('CREATE INDEX ON ONLY %s USING %I (…); then ALTER INDEX … ATTACH PARTITION for each', o.parent, o.amname) END
@@ -190,8 +203,7 @@ const MISSING: &str = "
 
 /// The largest partition stands for all of them. What is updated does not stay where it was written.
 const BRIN: &str = "
-    SELECT 'brin', j.index_name, j.table_name, j.bytes, j.scans, j.first_seen_at, j.last_scan_at, j.idle_seconds, j.scans_here, NULL,
-           'replace',
+    SELECT 'brin', j.indexrelid, j.index_name, j.table_name, j.bytes, NULL, 'replace',
            format('%s rows lie in the order of %I: a BRIN index of some kilobytes finds a range of it as well',
                   CASE WHEN s.correlation IS NULL THEN 'perhaps' ELSE round((100 * abs(s.correlation))::numeric, 1) || ' % of' END, a.attname),
            nullif(concat_ws('; ', nullif(j.needed, ''),
@@ -215,7 +227,7 @@ const BRIN: &str = "
                     pg_stat_get_tuples_updated(largest.oid) + pg_stat_get_tuples_deleted(largest.oid) AS changed,
                     CASE WHEN j.relkind = 'i' THEN pg_stat_get_tuples_returned(j.indexrelid)
                          ELSE (SELECT sum(pg_stat_get_tuples_returned(h.inhrelid))::bigint FROM pg_inherits h WHERE h.inhparent = j.indexrelid)
-                    END AS rows_read, j.scans_here AS scans) AS w
-    WHERE j.amname = 'btree' AND j.indnkeyatts = 1 AND cardinality(j.columns) = 1 AND NOT j.indisunique AND j.is_valid AND j.terms = '/'
+                    END AS rows_read, SCANS_HERE AS scans) AS w
+    WHERE j.amname = 'btree' AND j.indnkeyatts = 1 AND cardinality(j.columns) = 1 AND NOT j.indisunique AND j.is_valid AND NOT j.is_ours AND j.terms = '/'
       AND j.bytes >= 64 * 1048576
       AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype, 'int4'::regtype, 'int8'::regtype)";
