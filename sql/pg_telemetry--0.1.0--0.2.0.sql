@@ -37,6 +37,8 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 
 -- include staging_backlog.sql
 
+-- include samples.sql
+
 -- include server/xmin_horizon.sql
 -- include server/blocking.sql
 -- include server/connection_saturation.sql

@@ -29,6 +29,8 @@ pub enum Error {
     RowsStaged(String),
     #[error("{0} needs a transaction in READ COMMITTED")]
     NotReadCommitted(&'static str),
+    #[error("samples are being taken by somebody else")]
+    SamplesTaken,
     #[error("role \"{0}\" does not exist")]
     RoleMissing(&'static str),
     #[error("role \"{0}\" does not exist")]
@@ -172,6 +174,7 @@ impl Error {
             Error::RoleMissing(_) | Error::NoSuchRole(_) => ERRCODE_UNDEFINED_OBJECT,
             Error::RowsStaged(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Error::NotReadCommitted(_) => ERRCODE_INVALID_TRANSACTION_STATE,
+            Error::SamplesTaken => ERRCODE_LOCK_NOT_AVAILABLE,
             Error::OwnerIsSuperuser => ERRCODE_INVALID_ROLE_SPECIFICATION,
             Error::NullArgument { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Error::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
@@ -318,6 +321,7 @@ impl Error {
                 "Stop those who write, and call drain(); or say release_tables(even_if_staged => true): the rows stay where they are.".into(),
             ),
             Error::NotReadCommitted(_) => Some("BEGIN ISOLATION LEVEL READ COMMITTED.".into()),
+            Error::SamplesTaken => Some("The keeper takes them, or another call of take_samples(): try again in a moment.".into()),
             Error::NoSuchRole(_) => Some("CREATE ROLE, or leave new_owner out: the tables stay with telemetry_owner.".into()),
             Error::InTransactionBlock(_) => Some("Call it on its own, without BEGIN.".into()),
             Error::UnknownColumn { .. } => Some("Names are folded to lower case unless they are quoted; an expression needs parentheses of its own.".into()),

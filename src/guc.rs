@@ -41,6 +41,9 @@ static ACCEPT_OBSERVED_PAST: GucSetting<i32> = GucSetting::<i32>::new(3650 * 24 
 static ACCEPT_OBSERVED_FUTURE: GucSetting<i32> = GucSetting::<i32>::new(24 * 3600);
 static REJECTED_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1024);
 static REJECTED_KEEP: GucSetting<i32> = GucSetting::<i32>::new(30 * 24 * 3600);
+static SAMPLE_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
+static SAMPLE_KEEP: GucSetting<i32> = GucSetting::<i32>::new(15 * 24 * 3600);
+static SAMPLE_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(512);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static TASK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60_000);
 static AUTO_REGISTER: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -158,6 +161,27 @@ pub fn rejected_max_bytes() -> Option<i64> {
 /// 30 days: time enough to find the cause and put the readings back. None: they are kept for ever.
 pub fn rejected_keep_seconds() -> Option<i64> {
     bound(REJECTED_KEEP.get())
+}
+
+/// A minute: fine enough to say when something began, and far below a hundredth of a core. None: nothing is sampled.
+pub fn sample_interval() -> Option<Duration> {
+    let seconds = u64::try_from(SAMPLE_INTERVAL.get()).unwrap_or(0);
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+/// How often the keeper looks whether something is to be sampled.
+pub fn sample_tick() -> Duration {
+    sample_interval().unwrap_or(Duration::from_secs(60))
+}
+
+/// 15 days: two weeks can be compared with each other. None: for as long as there is room.
+pub fn sample_keep_seconds() -> Option<i64> {
+    bound(SAMPLE_KEEP.get())
+}
+
+/// 512 MB: two weeks of a busy server with a hundred statements and a hundred tables in use at a time. None: no bound.
+pub fn sample_max_bytes() -> Option<i64> {
+    bound(SAMPLE_MAX_SIZE.get()).map(|megabytes| megabytes << 20)
 }
 
 /// -1 stands for no bound.
@@ -385,6 +409,30 @@ pub fn register() {
             &REJECTED_KEEP,
             (-1, i32::MAX),
             GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.sample_interval",
+            c"Time between two samples of statements, tables, indexes and the server; 0: none are taken.",
+            c"Sizes and tenants are sampled each ten minutes. What takes long is sampled less often.",
+            &SAMPLE_INTERVAL,
+            (0, 3600),
+            GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.sample_keep",
+            c"How long samples are kept; -1: for as long as there is room.",
+            c"Whole partitions are dropped, so they are kept for up to a day longer.",
+            &SAMPLE_KEEP,
+            (-1, i32::MAX),
+            GucFlags::UNIT_S,
+        ),
+        (
+            c"pg_telemetry.sample_max_size",
+            c"Size of all samples beyond which the oldest days are dropped; -1: no bound.",
+            c"When today's alone take more, no more are taken today.",
+            &SAMPLE_MAX_SIZE,
+            (-1, i32::MAX),
+            GucFlags::UNIT_MB,
         ),
         (
             c"pg_telemetry.rewrite_threshold",

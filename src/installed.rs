@@ -41,6 +41,15 @@ pub enum Table {
     AlertState,
     AlertNotes,
     AlertEvaluations,
+    SampleRuns,
+    RelationSamples,
+    StatementSamples,
+    StatementTexts,
+    ServerSamples,
+    SizeSamples,
+    TenantSamples,
+    IndexUse,
+    SampleBaseline,
 }
 
 impl Table {
@@ -74,6 +83,15 @@ impl Table {
             Table::AlertState => "alert_state",
             Table::AlertNotes => "alert_notes",
             Table::AlertEvaluations => "alert_evaluations",
+            Table::SampleRuns => "sample_runs",
+            Table::RelationSamples => "relation_samples",
+            Table::StatementSamples => "statement_samples",
+            Table::StatementTexts => "statement_texts",
+            Table::ServerSamples => "server_samples",
+            Table::SizeSamples => "size_samples",
+            Table::TenantSamples => "tenant_samples",
+            Table::IndexUse => "index_use",
+            Table::SampleBaseline => "sample_baseline",
         }
     }
 }

@@ -20,6 +20,7 @@ mod promotion;
 mod registry;
 mod rejected;
 mod replication;
+mod sample;
 mod setup;
 mod shmem;
 mod sql;

@@ -8,11 +8,11 @@ use crate::installed::Installed;
 use crate::sql::read;
 
 #[cfg(any(feature = "pg15", feature = "pg16"))]
-const COUNTERS: &str = "SELECT checkpoints_timed, checkpoints_req, checkpoint_write_time, checkpoint_sync_time, buffers_checkpoint,
+pub const COUNTERS: &str = "SELECT checkpoints_timed, checkpoints_req, checkpoint_write_time, checkpoint_sync_time, buffers_checkpoint,
                                stats_reset FROM pg_stat_bgwriter";
 
 #[cfg(any(feature = "pg17", feature = "pg18"))]
-const COUNTERS: &str = "SELECT num_timed, num_requested, write_time, sync_time, buffers_written, stats_reset FROM pg_stat_checkpointer";
+pub const COUNTERS: &str = "SELECT num_timed, num_requested, write_time, sync_time, buffers_written, stats_reset FROM pg_stat_checkpointer";
 
 #[allow(clippy::type_complexity)]
 #[pg_extern]

@@ -1,6 +1,6 @@
 //! What a DBA sees.
 
-mod checkpoint_activity;
+pub mod checkpoint_activity;
 mod flush_stats;
 mod flush_totals;
 mod partition_health;

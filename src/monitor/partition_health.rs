@@ -164,6 +164,7 @@ fn set(installed: &Installed, parent: Parent) -> Result<Vec<Row>, Error> {
     let name = match parent {
         Parent::Facts => "facts",
         Parent::Rejected => "rejected",
+        Parent::Samples(table) => table.name(),
     };
     let mut whole = Row {
         parent: name,

@@ -20,6 +20,8 @@ use crate::sql::{argument, read, run, value};
 pub enum Parent {
     Facts,
     Rejected,
+    /// Samples of one kind.
+    Samples(Table),
 }
 
 impl Parent {
@@ -27,14 +29,15 @@ impl Parent {
         match self {
             Parent::Facts => Table::Facts,
             Parent::Rejected => Table::Rejected,
+            Parent::Samples(table) => table,
         }
     }
 
     fn step(self) -> Step {
         match self {
             Parent::Facts => guc::partition_step(),
-            // By the day whatever the facts use: rejects are few and leave soon.
-            Parent::Rejected => Step::DAY,
+            // By the day whatever the facts use: rejects are few and leave soon, and so do samples.
+            Parent::Rejected | Parent::Samples(_) => Step::DAY,
         }
     }
 }

@@ -19,7 +19,7 @@ pub fn first_options(parent: Parent) -> &'static str {
             "autovacuum_vacuum_insert_threshold = 1000000, autovacuum_vacuum_insert_scale_factor = 0"
         }
         // Nobody reads them often, and a month later they are gone: a vacuum for what was added has no use.
-        Parent::Rejected => "autovacuum_vacuum_insert_threshold = -1",
+        Parent::Rejected | Parent::Samples(_) => "autovacuum_vacuum_insert_threshold = -1",
     }
 }
 

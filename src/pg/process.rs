@@ -63,3 +63,15 @@ pub fn counts_statistics() -> bool {
     // SAFETY: reads a setting of this process.
     unsafe { pg_sys::pgstat_track_counts }
 }
+
+/// How long this process has been on a CPU.
+pub fn time_on_cpu() -> std::time::Duration {
+    let mut spent = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: written by the call; it stays nothing if there is no such clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut spent) };
+    let whole = u64::try_from(spent.tv_sec).unwrap_or(0);
+    std::time::Duration::new(whole, u32::try_from(spent.tv_nsec).unwrap_or(0))
+}

@@ -1,7 +1,6 @@
 //! Readings that were refused: putting them back, bounding what is kept of them, and an overview.
 
 pub mod filter;
-pub mod parts;
 mod retry;
 mod ring;
 mod summary;

@@ -5,9 +5,9 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use super::filter::conditions;
-use super::parts::parts;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
+use crate::partition::parts::parts;
 use crate::pg::{identity, process, xact};
 use crate::shmem;
 use crate::sql::{argument, run_once, value};
@@ -43,7 +43,7 @@ fn retry(filter: Option<JsonB>, max_rows: Option<i64>, restamp: Option<bool>) ->
 
     let limit = max_rows.unwrap_or(i64::MAX);
     let mut put_back = 0;
-    for part in parts(&installed)? {
+    for part in parts(&installed, Table::Rejected)? {
         let text = statement(&installed, &part.name, &conditions.sql);
         let mut first = 0;
         while first < part.pages && put_back < limit {

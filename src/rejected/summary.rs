@@ -4,9 +4,9 @@ use pgrx::datum::{Date, TimestampWithTimeZone};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::parts::parts;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
+use crate::partition::parts::parts;
 use crate::pg::identity;
 use crate::sql::{argument, read};
 
@@ -66,7 +66,10 @@ fn rejected_summary_rows() -> Result<
 
 fn summary() -> Result<(Vec<Line>, bool), Error> {
     let installed = Installed::require()?;
-    let bytes: i64 = parts(&installed)?.iter().map(|part| part.bytes).sum();
+    let bytes: i64 = parts(&installed, Table::Rejected)?
+        .iter()
+        .map(|part| part.bytes)
+        .sum();
     let share = if bytes > READ {
         READ as f64 / bytes as f64
     } else {

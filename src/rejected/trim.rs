@@ -6,20 +6,14 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::parts::{Part, parts};
 use super::ring::{sample, to_empty};
 use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
-use crate::pg::{identity, process, settings, xact};
-use crate::sql::{argument, read, run, run_once, value};
-
-/// Longest time for a lock that writers of rejected readings would queue behind, and for a row that somebody holds.
-const PATIENCE: Duration = Duration::from_millis(10);
-
-/// How often, and in which steps, such a lock is tried for: flushes hold the parent as long as they last.
-const TRIES: usize = 5;
-const BETWEEN_TRIES: Duration = Duration::from_millis(5);
+use crate::partition::drop::{drop_impatiently, impatiently};
+use crate::partition::parts::{Part, parts};
+use crate::pg::{identity, process, xact};
+use crate::sql::{argument, read, run_once, value};
 
 /// How long one run goes on deleting. A slice of pages more may be on top.
 const RUN: Duration = Duration::from_millis(100);
@@ -76,7 +70,7 @@ fn trim_rejected() -> Result<
 
 /// One step: drops one partition, or deletes for a moment. Cheap when nothing is to be removed.
 pub fn trim(installed: &Installed) -> Result<Trimmed, Error> {
-    let parts = parts(installed)?;
+    let parts = parts(installed, Table::Rejected)?;
     let now = process::now();
     let bounds = Bounds::in_force(now);
     let mut trimmed = Trimmed::default();
@@ -153,43 +147,24 @@ fn to_drop(parts: &[Part], now: i64, bounds: Bounds) -> Option<(&Part, Cause)> {
 fn drop_part(installed: &Installed, part: &Part, cause: Cause) -> Result<Trimmed, Error> {
     let parent = installed.qualified(Table::Rejected);
     let name = &part.name;
-    let mut refused = None;
-    for attempt in 0..TRIES {
-        if attempt > 0 {
-            crate::pg::signals::pause(BETWEEN_TRIES);
-        }
-        // Detached first: that takes the parent before the partition, as everybody else does.
-        let dropped = impatiently(|| {
-            xact::subtransaction(|| {
-                run(&format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE"))?;
-                let rows = rows_of(part)?;
-                run(&format!("ALTER TABLE {parent} DETACH PARTITION {name}"))?;
-                run(&format!("DROP TABLE {name}"))?;
-                Ok(rows)
+    match drop_impatiently(&parent, name, || rows_of(part))? {
+        Ok(rows) => {
+            note_removed(installed, cause, rows, part.bytes, 1)?;
+            Ok(Trimmed {
+                partitions: 1,
+                rows,
+                more: true,
+                ..Trimmed::default()
             })
-        })?;
-        match dropped {
-            Ok(rows) => {
-                note_removed(installed, cause, rows, part.bytes, 1)?;
-                return Ok(Trimmed {
-                    partitions: 1,
-                    rows,
-                    more: true,
-                    ..Trimmed::default()
-                });
-            }
-            Err(failure) => refused = Some(failure),
         }
-    }
-    Ok(Trimmed {
-        waiting: refused.map(|failure| {
-            format!(
+        Err(failure) => Ok(Trimmed {
+            waiting: Some(format!(
                 "{name} could not be dropped: {} ({})",
                 failure.message, failure.sqlstate
-            )
+            )),
+            ..Trimmed::default()
         }),
-        ..Trimmed::default()
-    })
+    }
 }
 
 /// How many rows a partition has, as the server estimates it: nobody waits for a count under this lock.
@@ -303,14 +278,6 @@ fn note_removed(
         argument(partitions),
     ];
     run_once(&text, arguments, |_| Ok(()))
-}
-
-/// Runs `body` with little patience for locks.
-fn impatiently<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
-    settings::undone_after(|| {
-        settings::set_lock_timeout(PATIENCE);
-        Ok(body())
-    })
 }
 
 #[cfg(test)]

@@ -424,4 +424,99 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("evaluated_at", "timestamp with time zone"),
         ],
     },
+    DataTable {
+        table: Table::SampleRuns,
+        create: include_str!("../../sql/setup/sample_runs.sql"),
+        guards: &[],
+        columns: &[
+            ("sampled_at", "timestamp with time zone"),
+            ("source", "text"),
+            ("covers_from", "timestamp with time zone"),
+            ("state", "text"),
+        ],
+    },
+    DataTable {
+        table: Table::RelationSamples,
+        create: include_str!("../../sql/setup/relation_samples.sql"),
+        guards: &[],
+        columns: &[
+            ("sampled_at", "timestamp with time zone"),
+            ("scans", "bigint"),
+            ("relation", "text"),
+            ("root", "text"),
+            ("table_name", "text"),
+        ],
+    },
+    DataTable {
+        table: Table::StatementSamples,
+        create: include_str!("../../sql/setup/statement_samples.sql"),
+        guards: &[],
+        columns: &[
+            ("sampled_at", "timestamp with time zone"),
+            ("queryid", "bigint"),
+            ("exec_ms", "double precision"),
+            ("calls", "bigint"),
+        ],
+    },
+    DataTable {
+        table: Table::StatementTexts,
+        create: include_str!("../../sql/setup/statement_texts.sql"),
+        guards: &[],
+        columns: &[
+            ("queryid", "bigint"),
+            ("last_seen_at", "timestamp with time zone"),
+            ("query", "text"),
+        ],
+    },
+    DataTable {
+        table: Table::ServerSamples,
+        create: include_str!("../../sql/setup/server_samples.sql"),
+        guards: &[],
+        columns: &[
+            ("sampled_at", "timestamp with time zone"),
+            ("wal_bytes", "bigint"),
+        ],
+    },
+    DataTable {
+        table: Table::SizeSamples,
+        create: include_str!("../../sql/setup/size_samples.sql"),
+        guards: &[],
+        columns: &[
+            ("sampled_at", "timestamp with time zone"),
+            ("bytes", "bigint"),
+            ("relation", "text"),
+        ],
+    },
+    DataTable {
+        table: Table::TenantSamples,
+        create: include_str!("../../sql/setup/tenant_samples.sql"),
+        guards: &[],
+        columns: &[
+            ("sampled_at", "timestamp with time zone"),
+            ("tenant_id", "bigint"),
+            ("place", "text"),
+            ("relation_oid", "oid"),
+        ],
+    },
+    DataTable {
+        table: Table::IndexUse,
+        create: include_str!("../../sql/setup/index_use.sql"),
+        guards: &[],
+        columns: &[
+            ("index_name", "text"),
+            ("definition", "text"),
+            ("idle_seconds", "double precision"),
+        ],
+    },
+    DataTable {
+        table: Table::SampleBaseline,
+        create: include_str!("../../sql/setup/sample_baseline.sql"),
+        guards: &[],
+        columns: &[
+            ("source", "text"),
+            ("a", "bigint"),
+            ("b", "bigint"),
+            ("counters", "double precision[]"),
+        ],
+    },
 ];

@@ -7,13 +7,13 @@ use super::task::{ANALYZE, Context, SEAL};
 use crate::error::Error;
 use crate::installed::{DOORS, Installed, Table};
 use crate::partition::holders::{holders, named, still_there};
+use crate::partition::parts::parts;
 use crate::partition::plan::Action;
 use crate::partition::retention::{mark, removals};
 use crate::partition::seal::{self, Due};
 use crate::partition::state;
 use crate::pg::fault;
 use crate::pg::xact::Failure;
-use crate::rejected::parts::parts;
 
 /// The relation is looked up again: between the request and now it may have been dropped and made anew.
 pub fn vacuum_staging_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
@@ -36,7 +36,7 @@ pub fn vacuum_staging_statement(context: &Context, relation: u32) -> Result<Opti
 /// What was deleted from the rejected readings of today makes room for the next ones. The file keeps its size: to give its end
 /// back would lock the flush out.
 pub fn vacuum_rejected_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
-    let part = parts(context.installed)?
+    let part = parts(context.installed, Table::Rejected)?
         .into_iter()
         .find(|part| part.oid == relation);
     Ok(part.map(|part| format!("VACUUM (SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}", part.name)))

@@ -37,6 +37,9 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              ('ingest_requests', 'ingest_requests_pkey', 'key'),
              ('ingest_requests_volatile', 'ingest_requests_volatile_pkey', 'key'),
              ('partition_state', 'partition_state_pkey', 'key'),
+             ('statement_texts', 'statement_texts_pkey', 'key'),
+             ('index_use', 'index_use_pkey', 'key'),
+             ('sample_baseline', 'sample_baseline_pkey', 'key'),
              ('entity_values_ts', '', 'table'),
              ('entity_values_rejected', '', 'table')),
          present AS (

@@ -17,6 +17,7 @@ use crate::pg::process;
 use crate::pg::xact::Failure;
 use crate::promotion;
 use crate::replication::heartbeat;
+use crate::sample;
 use crate::staging::course::Course;
 use crate::staging::flush::flush;
 
@@ -188,6 +189,13 @@ const KEEPER: &[Task] = &[
         work: Work::Periodic {
             every: guc::alert_interval,
             run: alert::watch_alerts,
+        },
+    },
+    Task {
+        name: "take_samples",
+        work: Work::Periodic {
+            every: guc::sample_tick,
+            run: sample::task::take_some,
         },
     },
 ];

@@ -16,6 +16,7 @@ mod planning;
 mod rejects;
 mod replication;
 mod rotation;
+mod sampling;
 mod sustained;
 mod visible_latency;
 
@@ -61,6 +62,8 @@ const ALL: &[&dyn Case] = &[
     &replication::Heartbeat,
     &replication::Token,
     &rotation::Rotation,
+    &sampling::FEW,
+    &sampling::MANY,
     &ingest::ONE,
     &ingest::FIFTY,
     &visible_latency::MODEST,

@@ -1,4 +1,4 @@
-//! The partitions of rejected readings, with their sizes.
+//! The partitions of a table of which old ones go, with their sizes.
 
 use crate::error::Error;
 use crate::installed::{Installed, Table};
@@ -20,8 +20,8 @@ pub struct Part {
 }
 
 /// In order of time. One that somebody drops at this moment is left out.
-pub fn parts(installed: &Installed) -> Result<Vec<Part>, Error> {
-    let found = to_read(installed.require_table(Table::Rejected)?);
+pub fn parts(installed: &Installed, table: Table) -> Result<Vec<Part>, Error> {
+    let found = to_read(installed.require_table(table)?);
     let oids: Vec<_> = found.iter().map(|partition| partition.oid).collect();
     let text = "SELECT n::bigint, format('%I.%I', s.nspname, c.relname), pg_total_relation_size(c.oid),
                        pg_relation_size(c.oid) / current_setting('block_size')::bigint
