@@ -37,6 +37,7 @@ pub enum Table {
     Search,
     AttributeBuilds,
     AttributeUse,
+    WorkerRuns,
 }
 
 impl Table {
@@ -66,6 +67,7 @@ impl Table {
             Table::Search => "entity_search",
             Table::AttributeBuilds => "attribute_builds",
             Table::AttributeUse => "attribute_use",
+            Table::WorkerRuns => "worker_runs",
         }
     }
 }

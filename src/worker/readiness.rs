@@ -30,6 +30,7 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              ('entity_search', 'entity_search_pkey', 'key'),
              ('attribute_builds', 'attribute_builds_pkey', 'key'),
              ('attribute_use', 'attribute_use_pkey', 'key'),
+             ('worker_runs', 'worker_runs_pkey', 'key'),
              ('ingest_requests', 'ingest_requests_pkey', 'key'),
              ('ingest_requests_volatile', 'ingest_requests_volatile_pkey', 'key'),
              ('partition_state', 'partition_state_pkey', 'key'),
