@@ -91,8 +91,12 @@ test-unit: prerequisites ## tests of the pure code
 	$(EXTENSION_CARGO) test --lib $(FEATURES) -- $(TEST)
 	cargo test -p bench --release --locked -- $(TEST)
 
+.PHONY: test-programs
+test-programs: prerequisites
+	@scripts/test-programs.sh "$(PG)" "$(PG_CONFIG)"
+
 .PHONY: test-cluster
-test-cluster: tree fault-tree $(OLD_TREE) ## tests on real clusters (TEST=name for some of them)
+test-cluster: test-programs tree fault-tree $(OLD_TREE) ## tests on real clusters (TEST=name for some of them)
 	@$(SERVER_ENV) cargo test -p cluster-tests --release --locked --no-fail-fast -- $(TEST)
 
 # What it depends on is the same and need not be built a second time.

@@ -60,8 +60,10 @@ run "installing PostgreSQL $major" install_inside \
     make gcc libc6-dev libclang-dev "postgresql-$major" "postgresql-server-dev-$major"
 install_inside "postgresql-$old_major" "postgresql-server-dev-$old_major" </dev/null >>"$log" 2>&1 ||
     say "no PostgreSQL $old_major to upgrade from in there, see $log"
-install_inside "postgresql-$major-wal2json" </dev/null >>"$log" 2>&1 ||
-    say "no wal2json in there, see $log"
+# What only some tests need; they say so where it is missing.
+for package in "postgresql-$major-wal2json" "postgresql-$major-cron" pgbouncer; do
+    install_inside "$package" </dev/null >>"$log" 2>&1 || say "no $package in there, see $log"
+done
 inside apt-get clean
 rm -rf "$new"/var/lib/apt/lists/*
 

@@ -52,10 +52,11 @@ if [ "$(cat "$tree/.made-from" 2>/dev/null)" != "$stamp" ]; then
         -exec cp -pLt "$our_bin" {} +
     [ "$our_bin" = "$tree/bin" ] || ln -s "${our_bin#"$tree/"}" "$tree/bin"
     link_all "$share" "$our_share" extension
-    link_all "$share/extension" "$our_share/extension" ''
-    link_all "$pkglib" "$our_pkglib" ''
     echo "$stamp" >"$tree/.made-from"
 fi
+# Each time: other extensions may have come with a package since.
+link_all "$share/extension" "$our_share/extension" ''
+link_all "$pkglib" "$our_pkglib" ''
 
 put "$package/lib/pg_telemetry.so" "$our_pkglib"
 for file in "$package"/extension/*; do

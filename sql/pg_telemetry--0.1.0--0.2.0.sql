@@ -27,6 +27,7 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include rejected.sql
 
 -- include pause.sql
+-- include run_worker.sql
 
 -- include readings.sql
 -- include find.sql
@@ -96,6 +97,6 @@ END
 $storage$;
 
 COMMENT ON COLUMN @extschema@.worker_status.state IS
-    'running, sleeping, waiting, paused, backoff, on demand, stopped, standby, missing or not preloaded';
+    'running, sleeping, waiting, paused, backoff, on demand, scheduled, stopped, standby, missing or not preloaded';
 
 -- include finish.sql

@@ -11,7 +11,7 @@ DECLARE
         'rejected_removed', 'ingest_requests', 'ingest_requests_volatile', 'entity_search', 'attribute_builds',
         'attribute_use', 'attribute_heat', 'partition_state', 'flush_state', 'flush_pause', 'flush_sentinel',
         'flush_history', 'crash_history',
-        'fact_index_rebuilds', 'fact_indexes',
+        'fact_index_rebuilds', 'fact_indexes', 'worker_runs',
         'worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog', 'partition_health',
         'read_classes', 'replication_lag', 'replication_slots_health',
         'xmin_horizon', 'blocking', 'connection_saturation', 'wraparound', 'autovacuum_lag', 'sequences_health',
@@ -22,7 +22,7 @@ DECLARE
         'slow_queries', 'cache_hit', 'table_usage', 'tenant_usage', 'index_health', 'telemetry_metrics'];
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
-        'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows', 'checkpoint_activity_rows', 'flush_totals',
+        'worker_status_rows', 'run_worker', 'flush_stats_rows', 'staging_backlog_rows', 'checkpoint_activity_rows', 'flush_totals',
         'partition_plan', 'rotate_partitions', 'set_retention', 'ingested_periods', 'partition_health_rows',
         'add_fact_index', 'drop_fact_index', 'reindex_facts', 'fact_index_plan', 'fact_index_rows', 'release_tables',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',

@@ -25,7 +25,7 @@ COMMENT ON VIEW @extschema@.worker_status IS
 COMMENT ON COLUMN @extschema@.worker_status.worker IS 'launcher, flusher N, keeper or janitor';
 COMMENT ON COLUMN @extschema@.worker_status.task IS 'one task of that worker; NULL on the row of the worker itself';
 COMMENT ON COLUMN @extschema@.worker_status.state IS
-    'running, sleeping, waiting, paused, backoff, on demand, stopped, standby, missing or not preloaded';
+    'running, sleeping, waiting, paused, backoff, on demand, scheduled, stopped, standby, missing or not preloaded';
 COMMENT ON COLUMN @extschema@.worker_status.pid IS 'process id, as in pg_stat_activity; NULL when there is no process';
 COMMENT ON COLUMN @extschema@.worker_status.started_at IS 'when that process started';
 COMMENT ON COLUMN @extschema@.worker_status.last_start_at IS 'when the task last began';

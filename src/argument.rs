@@ -8,12 +8,15 @@ use crate::error::Error;
 
 /// How long to wait for something.
 pub fn timeout(given: Option<Interval>) -> Result<Duration, Error> {
-    let micros = given
-        .ok_or(Error::NullArgument { argument: "timeout" })?
-        .as_micros();
+    duration("timeout", given)
+}
+
+/// A length of time, not negative.
+pub fn duration(argument: &'static str, given: Option<Interval>) -> Result<Duration, Error> {
+    let micros = given.ok_or(Error::NullArgument { argument })?.as_micros();
     if micros < 0 {
         return Err(Error::InvalidText {
-            argument: "timeout",
+            argument,
             fault: "it is negative".to_owned(),
         });
     }

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::find;
 use crate::ingest::Fault;
+use crate::pg::sqlstate;
 use crate::pg::xact::Failure;
 use crate::rejected::filter;
 use crate::staging::judge;
@@ -78,6 +79,15 @@ pub enum Error {
     TokenTooOld,
     #[error("{0} cannot run inside a transaction block or a function")]
     NotAtTopLevel(&'static str),
+    #[error("canceling statement due to user request")]
+    Cancelled,
+    #[error("task {task} of the {worker} failed: {message}")]
+    TaskFailed {
+        worker: String,
+        task: &'static str,
+        sqlstate: String,
+        message: String,
+    },
     #[error("flushing is {0}")]
     Paused(String),
     #[error("cannot write during recovery")]
@@ -185,6 +195,8 @@ impl Error {
             }
             Error::TokenRolledBack => ERRCODE_TRANSACTION_ROLLBACK,
             Error::NotAtTopLevel(_) => ERRCODE_ACTIVE_SQL_TRANSACTION,
+            Error::Cancelled => ERRCODE_QUERY_CANCELED,
+            Error::TaskFailed { sqlstate, .. } => sqlstate::pack(sqlstate),
             Error::InvalidText { .. } | Error::UnknownValueType(_) | Error::InvalidFilter(_) => {
                 ERRCODE_INVALID_PARAMETER_VALUE
             }
@@ -306,6 +318,7 @@ impl Error {
             Error::NotAtTopLevel(_) => Some("CALL it on its own, before BEGIN.".into()),
             Error::InvalidText { argument: "token", .. } => Some("Pass what commit_token() returned, unchanged.".into()),
             Error::Paused(_) => Some("SELECT resume();".into()),
+            Error::TaskFailed { .. } => Some("SELECT * FROM worker_status says more; the next call tries again.".into()),
             Error::Ingest(fault) => Some(fault.hint()),
             Error::Find(fault) => Some(fault.hint()),
             Error::InRecovery => Some("Call it on the primary.".into()),

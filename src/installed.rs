@@ -50,6 +50,7 @@ pub enum Table {
     TenantSamples,
     IndexUse,
     SampleBaseline,
+    WorkerRuns,
 }
 
 impl Table {
@@ -92,6 +93,7 @@ impl Table {
             Table::TenantSamples => "tenant_samples",
             Table::IndexUse => "index_use",
             Table::SampleBaseline => "sample_baseline",
+            Table::WorkerRuns => "worker_runs",
         }
     }
 }

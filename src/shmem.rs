@@ -1,6 +1,7 @@
 //! Shared memory: the only statics that all processes see. It is there only when the library is preloaded; everything
 //! that looks at it must work without.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::prelude::*;
@@ -44,14 +45,45 @@ pub fn is_available() -> bool {
     AVAILABLE.load(Ordering::Relaxed)
 }
 
+thread_local! {
+    /// In the place of the board in shared memory, while a session does the work of a worker.
+    static OWN_BOARD: RefCell<Option<Box<Board>>> = const { RefCell::new(None) };
+}
+
+/// A board that only this process sees; gone when it is dropped.
+pub struct OwnBoard(());
+
+impl OwnBoard {
+    /// With one database on it, which has the extension.
+    pub fn of(database: u32) -> OwnBoard {
+        let mut board = Box::new(Board::new());
+        board.notice(database);
+        board.saw(database, 1, Presence::Installed);
+        OWN_BOARD.set(Some(board));
+        OwnBoard(())
+    }
+}
+
+impl Drop for OwnBoard {
+    fn drop(&mut self) {
+        OWN_BOARD.set(None);
+    }
+}
+
 /// Looks at the board. None without preload. Nothing that can raise an error may happen under the lock.
 pub fn look<T>(body: impl FnOnce(&Board) -> T) -> Option<T> {
-    is_available().then(|| body(&BOARD.share()))
+    OWN_BOARD.with_borrow(|own| match own {
+        Some(board) => Some(body(board)),
+        None => is_available().then(|| body(&BOARD.share())),
+    })
 }
 
 /// Changes the board. None without preload. Nothing that can raise an error may happen under the lock.
 pub fn change<T>(body: impl FnOnce(&mut Board) -> T) -> Option<T> {
-    is_available().then(|| body(&mut BOARD.exclusive()))
+    OWN_BOARD.with_borrow_mut(|own| match own {
+        Some(board) => Some(body(board)),
+        None => is_available().then(|| body(&mut BOARD.exclusive())),
+    })
 }
 
 /// Changes what is said about one database; None if it is not on the board.

@@ -10,10 +10,11 @@ use crate::accounting::pause;
 use crate::error::Error;
 use crate::guc;
 use crate::installed::Installed;
-use crate::pg::{process, xact};
+use crate::pg::{identity, process, xact};
 use crate::shmem;
 use crate::version::{self, Match};
 use crate::worker::board::{Board, Database, Presence, Process, Role, TaskState};
+use crate::worker::runs::{self, Runs};
 use crate::worker::task::{Task, Work, tasks_of};
 
 type Time = Option<TimestampWithTimeZone>;
@@ -77,7 +78,7 @@ fn worker_status_rows() -> Result<
         shmem::notice_if_unseen(process::my_database());
     }
     let sql_version = installed.version.clone();
-    let rows = rows(&installed).into_iter().map(move |row| {
+    let rows = rows(&installed)?.into_iter().map(move |row| {
         (
             row.worker,
             row.task,
@@ -112,6 +113,9 @@ struct Absence {
     hint: Option<&'static str>,
 }
 
+const NOT_PRELOADED: &str = "not preloaded";
+const SCHEDULED: &str = "scheduled";
+
 fn absence() -> Option<Absence> {
     if xact::in_recovery() {
         return Some(Absence {
@@ -122,10 +126,10 @@ fn absence() -> Option<Absence> {
     }
     if !shmem::is_available() {
         return Some(Absence {
-            state: "not preloaded",
+            state: NOT_PRELOADED,
             detail: "the library is not in shared_preload_libraries, so there are no workers",
             hint: Some(
-                "Add pg_telemetry to shared_preload_libraries and restart, or call stage_flush() from pg_cron.",
+                "Add pg_telemetry to shared_preload_libraries and restart, or have pg_cron call run_worker().",
             ),
         });
     }
@@ -139,8 +143,17 @@ fn absence() -> Option<Absence> {
     None
 }
 
-fn rows(installed: &Installed) -> Vec<Row> {
+fn rows(installed: &Installed) -> Result<Vec<Row>, Error> {
     let absence = absence();
+    if absence
+        .as_ref()
+        .is_some_and(|absence| absence.state == NOT_PRELOADED)
+    {
+        let runs = identity::as_owner(|| runs::written(installed))?;
+        if !runs.is_empty() {
+            return Ok(scheduled_rows(&runs));
+        }
+    }
     let oid = process::my_database();
     // Only copies are taken under the lock; rows, which allocate, are made after it.
     let (launcher, overflow, database) =
@@ -148,10 +161,7 @@ fn rows(installed: &Installed) -> Vec<Row> {
             .unwrap_or((None, 0, None));
 
     let mut rows = vec![launcher_row(launcher, overflow, absence.as_ref())];
-    let flushers = (0..guc::flush_workers())
-        .filter_map(|number| u8::try_from(number).ok())
-        .map(Role::Flusher);
-    for role in flushers.chain([Role::Keeper, Role::Janitor]) {
+    for role in roles() {
         let worker = worker_row(role, database.as_ref(), absence.as_ref(), installed);
         let alive = worker.pid.is_some();
         rows.push(worker);
@@ -160,7 +170,60 @@ fn rows(installed: &Installed) -> Vec<Row> {
             rows.push(task_row(role, task, state, alive, absence.as_ref()));
         }
     }
+    Ok(rows)
+}
+
+/// Where a scheduler calls run_worker() in the place of workers.
+fn scheduled_rows(runs: &Runs) -> Vec<Row> {
+    let mut rows = vec![Row {
+        worker: "launcher".into(),
+        state: SCHEDULED,
+        detail: Some("the library is not preloaded; a scheduler calls run_worker()".into()),
+        ..Row::default()
+    }];
+    for role in roles() {
+        let label = role.label();
+        let known = runs.get(&(label.clone(), String::new()));
+        let recent = known.is_some_and(|known| known.is_recent());
+        let mut row = Row {
+            worker: label.clone(),
+            state: SCHEDULED,
+            last_start_at: known.and_then(|known| time(known.state.last_start)),
+            last_success_at: known.and_then(|known| known.seen_at()),
+            ..Row::default()
+        };
+        if !recent {
+            let when = match known {
+                Some(_) => "nobody has called run_worker() for it for minutes",
+                None => "nobody has called run_worker() for it yet",
+            };
+            row.miss(
+                when,
+                "Look into cron.job and cron.job_run_details, or whatever else should call it.",
+            );
+        }
+        rows.push(row);
+        for task in tasks_of(role) {
+            let state = runs
+                .get(&(label.clone(), task.name.into()))
+                .map(|known| &known.state);
+            let mut row = task_row(role, task, state, true, None);
+            if !recent {
+                row.state = "missing";
+            } else if row.state == "sleeping" {
+                row.state = SCHEDULED;
+            }
+            rows.push(row);
+        }
+    }
     rows
+}
+
+fn roles() -> impl Iterator<Item = Role> {
+    let flushers = (0..guc::flush_workers())
+        .filter_map(|number| u8::try_from(number).ok())
+        .map(Role::Flusher);
+    flushers.chain([Role::Keeper, Role::Janitor])
 }
 
 fn launcher_row(process: Option<Process>, overflow: u32, absence: Option<&Absence>) -> Row {

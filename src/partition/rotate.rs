@@ -95,7 +95,7 @@ fn hand_over(installed: &Installed, planned: &Planned, job: u8) -> Result<Done, 
     }
     Ok(Done {
         detail: Some(format!(
-            "needs the workers; VACUUM FULL {} gives the room back as well, and locks its readers out meanwhile",
+            "needs the workers, or CALL run_worker('janitor'); VACUUM FULL {} gives the room back as well, and locks its readers out meanwhile",
             planned.partition
         )),
         ..left_to_janitor(planned)

@@ -43,6 +43,28 @@ pub fn become_for_good(role: pg_sys::Oid) {
     }
 }
 
+/// Who this session is when it is dropped again.
+pub struct Meanwhile(Identity);
+
+impl Meanwhile {
+    /// Makes a session act as `role`, restricted, from one transaction to the next. To be called outside of a transaction: each
+    /// one that is rolled back then ends as it began.
+    pub fn acting_as(role: pg_sys::Oid) -> Meanwhile {
+        let before = current();
+        let flags = before.flags | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+        // SAFETY: a role that exists; put back by drop().
+        unsafe { pg_sys::SetUserIdAndSecContext(role, flags) };
+        Meanwhile(before)
+    }
+}
+
+impl Drop for Meanwhile {
+    fn drop(&mut self) {
+        // SAFETY: values that were in force before.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.0.user, self.0.flags) };
+    }
+}
+
 /// Runs `body` so that nobody can change the role meanwhile, nor leave a deferred trigger behind that would run as whoever
 /// commits. An error leaves the restriction to the rollback, which lifts it.
 pub fn restricted<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {

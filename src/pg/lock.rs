@@ -60,3 +60,35 @@ fn try_lock(relation: pg_sys::Oid, mode: u32) -> bool {
     // SAFETY: takes a lock of this transaction.
     unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as pg_sys::LOCKMODE) }
 }
+
+/// Held by a session until it is dropped, over as many transactions as there are meanwhile.
+pub struct SessionLock(pg_sys::LOCKTAG);
+
+impl SessionLock {
+    /// Number so and so on the extension; None when another session has it. Of the kind that an error in between does not
+    /// release, as it does others; those that users take by pg_advisory_lock() are about other things.
+    pub fn try_take(extension: pg_sys::Oid, number: u16) -> Option<SessionLock> {
+        // SAFETY: a tag of plain numbers, as SET_LOCKTAG_OBJECT fills it but for the kind.
+        unsafe {
+            let tag = pg_sys::LOCKTAG {
+                locktag_field1: pg_sys::MyDatabaseId.to_u32(),
+                locktag_field2: EXTENSION_CATALOG.to_u32(),
+                locktag_field3: extension.to_u32(),
+                locktag_field4: number,
+                locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+                locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+            };
+            let taken = pg_sys::LockAcquire(&tag, MODE, true, true);
+            (taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL).then(|| SessionLock(tag))
+        }
+    }
+}
+
+const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+
+impl Drop for SessionLock {
+    fn drop(&mut self) {
+        // SAFETY: taken by this session.
+        unsafe { pg_sys::LockRelease(&self.0, MODE, true) };
+    }
+}

@@ -6,7 +6,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use crate::error::Error;
 
-/// One CALL of a procedure whose only INOUT argument is a boolean.
+/// One CALL of a procedure, whose only INOUT argument, if it has any, is a boolean.
 pub struct Call {
     info: pg_sys::FunctionCallInfo,
 }
@@ -44,9 +44,9 @@ impl Call {
 
     /// Ends the transaction that the CALL began, which has done nothing yet, and with it its snapshots; the server begins the
     /// next one, which has none until somebody asks for one.
-    pub fn let_go_of_snapshots(&self) -> Result<(), Error> {
+    pub fn let_go_of_snapshots(&self, procedure: &'static str) -> Result<(), Error> {
         if self.is_atomic() {
-            return Err(Error::NotAtTopLevel("wait_for_token()"));
+            return Err(Error::NotAtTopLevel(procedure));
         }
         // SAFETY: at top level, as procedural languages do it for COMMIT.
         unsafe {
@@ -55,6 +55,30 @@ impl Call {
             pg_sys::SPI_finish();
         }
         Ok(())
+    }
+
+    /// Runs `body` outside of any transaction: it begins and ends its own, as a worker does, and may run statements that refuse to
+    /// be part of one. It must not raise an error. Nobody else's procedure may have called: what that holds would be lost.
+    pub fn outside_of_transactions<T>(
+        &self,
+        procedure: &'static str,
+        body: impl FnOnce() -> T,
+    ) -> Result<T, Error> {
+        // SAFETY: looks at the stack of this process.
+        if unsafe { pg_sys::SPI_inside_nonatomic_context() } {
+            return Err(Error::NotAtTopLevel(procedure));
+        }
+        self.let_go_of_snapshots(procedure)?;
+        // SAFETY: at top level. The server is prepared for a statement that ends its transaction and begins another one, as VACUUM
+        // does; the portal of the CALL and its memory outlive both.
+        unsafe {
+            let context = pg_sys::CurrentMemoryContext;
+            pg_sys::CommitTransactionCommand();
+            let value = body();
+            pg_sys::StartTransactionCommand();
+            pg_sys::MemoryContextSwitchTo(context);
+            Ok(value)
+        }
     }
 
     /// What CALL shows: one row with the argument.
@@ -90,14 +114,34 @@ pub fn report<T>(result: Result<T, Error>) -> T {
 /// Defines what the server calls, and what tells it how.
 macro_rules! declare {
     ($name:ident, $about:ident, $body:expr) => {
+        $crate::pg::procedure::declare!(
+            $name,
+            $about,
+            bool,
+            $crate::pg::procedure::Call::result,
+            $body
+        );
+    };
+    // Without an INOUT argument CALL shows nothing.
+    (void $name:ident, $about:ident, $body:expr) => {
+        $crate::pg::procedure::declare!(
+            $name,
+            $about,
+            (),
+            |_, ()| pgrx::pg_sys::Datum::null(),
+            $body
+        );
+    };
+    ($name:ident, $about:ident, $value:ty, $shown:expr, $body:expr) => {
         #[unsafe(no_mangle)]
         #[pgrx::pg_guard]
         pub unsafe extern "C-unwind" fn $name(info: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
             // SAFETY: the server called with this.
             let call = unsafe { $crate::pg::procedure::Call::new(info) };
-            let body: fn(&$crate::pg::procedure::Call) -> Result<bool, $crate::error::Error> = $body;
+            let body: fn(&$crate::pg::procedure::Call) -> Result<$value, $crate::error::Error> = $body;
             let value = $crate::pg::procedure::report(body(&call));
-            call.result(value)
+            let shown: fn(&$crate::pg::procedure::Call, $value) -> pgrx::pg_sys::Datum = $shown;
+            shown(&call, value)
         }
 
         #[unsafe(no_mangle)]

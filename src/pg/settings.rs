@@ -94,6 +94,36 @@ pub fn pin() {
     set(c"transaction_timeout", c"0");
 }
 
+/// What was in force before; put back when it is dropped.
+pub struct Pinned(Vec<(&'static CStr, CString)>);
+
+impl Pinned {
+    /// Pins them in a session that does the work of a worker for a while. To be called outside of a transaction.
+    pub fn for_a_while() -> Pinned {
+        let mut names: Vec<&CStr> = PINNED.iter().map(|(name, _)| *name).collect();
+        names.push(c"lock_timeout");
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        names.push(c"transaction_timeout");
+        let before = names.into_iter().filter_map(|name| {
+            // SAFETY: a valid C string; what comes back is copied before the next call.
+            let value = unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) };
+            // SAFETY: a C string, unless it is NULL.
+            (!value.is_null()).then(|| (name, unsafe { CStr::from_ptr(value) }.to_owned()))
+        });
+        let before = Pinned(before.collect());
+        pin();
+        before
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        for (name, value) in &self.0 {
+            set(name, value);
+        }
+    }
+}
+
 /// How long a worker waits for a lock.
 pub fn set_lock_timeout(timeout: Duration) {
     if let Ok(value) = CString::new(timeout.as_millis().to_string()) {

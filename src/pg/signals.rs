@@ -18,6 +18,9 @@ unsafe extern "C-unwind" {
 
 static STOP_REQUESTED: AtomicBool = AtomicBool::new(false);
 
+/// Somebody cancelled what this process does, and it went on all the same.
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
 /// SIGTERM cancels what runs, as pg_cancel_backend does, and leaves it to the worker to end in its own way.
 unsafe extern "C-unwind" fn request_stop(_signal: c_int) {
     STOP_REQUESTED.store(true, Ordering::SeqCst);
@@ -109,6 +112,19 @@ pub fn absorb_interrupts() {
     // SAFETY: a counter and a flag of this process.
     unsafe {
         pg_sys::QueryCancelHoldoffCount -= 1;
-        pg_sys::QueryCancelPending = 0;
+        if pg_sys::QueryCancelPending != 0 {
+            pg_sys::QueryCancelPending = 0;
+            note_cancelled();
+        }
     }
+}
+
+/// A cancel was taken; what runs next is not cancelled by it.
+pub fn note_cancelled() {
+    CANCELLED.store(true, Ordering::SeqCst);
+}
+
+/// Whether there was a cancel since this was asked last.
+pub fn was_cancelled() -> bool {
+    CANCELLED.swap(false, Ordering::SeqCst)
 }

@@ -53,6 +53,17 @@ unsafe extern "C-unwind" fn note(_argument: *mut c_void) {
     LAST_RAISED.set(unsafe { pg_sys::geterrcode() });
 }
 
+/// Of five characters; an internal error for a code that does not come with the server.
+pub fn pack(text: &str) -> PgSqlErrorCode {
+    let bits = text
+        .bytes()
+        .take(5)
+        .enumerate()
+        .map(|(place, byte)| i32::from(byte.wrapping_sub(b'0') & 0x3f) << (6 * place))
+        .sum::<i32>();
+    PgSqlErrorCode::from(bits)
+}
+
 /// Five characters, six bits each.
 pub fn unpack(code: i32) -> String {
     let mut packed = code as u32;
@@ -77,6 +88,7 @@ mod tests {
             (PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "XX000"),
         ] {
             assert_eq!(unpack(code as i32), text);
+            assert_eq!(pack(text), code);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pgrx::pg_sys;
 
 use super::compat::{FIRST_OWN_TIMEOUT, STATEMENT_TIMEOUT};
+use super::signals;
 
 unsafe extern "C-unwind" {
     // Exported by the server, but not bound by pgrx.
@@ -15,6 +16,7 @@ unsafe extern "C-unwind" {
     fn disable_timeout(id: i32, keep_indicator: bool);
     #[link_name = "RegisterTimeout"]
     fn register_timeout(id: i32, handler: unsafe extern "C-unwind" fn()) -> i32;
+    fn get_timeout_indicator(id: i32, reset: bool) -> bool;
 }
 
 /// After `limit` the running statement is cancelled with SQLSTATE 57014.
@@ -24,12 +26,19 @@ pub fn start(limit: Duration) {
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| enable_timeout_after(STATEMENT_TIMEOUT, millis)) }
 }
 
-/// Ends the bound, and forgets a cancel that came too late to stop anything.
+/// Ends the bound, and takes back a cancel that came too late to stop anything.
 pub fn stop() {
-    // SAFETY: disabling a timeout that is not active is allowed; the flag belongs to this process.
+    // SAFETY: disabling a timeout that is not active is allowed; the flags belong to this process.
     unsafe {
+        let by_timeout =
+            pg_sys::ffi::pg_guard_ffi_boundary(|| get_timeout_indicator(STATEMENT_TIMEOUT, false));
         pg_sys::ffi::pg_guard_ffi_boundary(|| disable_timeout(STATEMENT_TIMEOUT, false));
-        pg_sys::QueryCancelPending = 0;
+        if pg_sys::QueryCancelPending != 0 {
+            pg_sys::QueryCancelPending = 0;
+            if !by_timeout {
+                signals::note_cancelled();
+            }
+        }
     }
 }
 

@@ -112,6 +112,6 @@ fn wait(token: &Token, limit: Duration) -> Result<bool, Error> {
 procedure::declare!(wait_for_token_wrapper, pg_finfo_wait_for_token_wrapper, |call| {
     let token = parse(call.argument::<String>(0).as_deref())?;
     let limit = argument::timeout(call.argument::<Interval>(1))?;
-    call.let_go_of_snapshots()?;
+    call.let_go_of_snapshots("wait_for_token()")?;
     wait(&token, limit)
 });

@@ -244,6 +244,19 @@ pub const DATA_TABLES: &[DataTable] = &[
         ],
     },
     DataTable {
+        table: Table::WorkerRuns,
+        create: include_str!("../../sql/setup/worker_runs.sql"),
+        guards: &[],
+        columns: &[
+            ("worker", "text"),
+            ("task", "text"),
+            ("runs", "bigint"),
+            ("errors", "bigint"),
+            ("consecutive_errors", "integer"),
+            ("seen_at", "timestamp with time zone"),
+        ],
+    },
+    DataTable {
         table: Table::Heartbeat,
         create: include_str!("../../sql/setup/replication_heartbeat.sql"),
         guards: &[],

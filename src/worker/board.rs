@@ -4,7 +4,7 @@
 use super::role::TASKS;
 
 pub use super::role::{ROLES, Role};
-pub use super::task_state::TaskState;
+pub use super::task_state::{TaskState, Text};
 
 /// Databases of one cluster that can have workers at the same time.
 pub const DATABASES: usize = 64;

@@ -2,6 +2,7 @@
 //! on demand, a janitor. README.md beside this file tells their story.
 
 pub mod board;
+mod by_hand;
 mod entry;
 mod hold;
 mod janitor;
@@ -12,6 +13,7 @@ mod place;
 mod readiness;
 mod record;
 mod role;
+pub mod runs;
 pub mod schedule;
 mod service;
 pub mod task;

@@ -34,6 +34,7 @@ pub fn waits_for(installed: &Installed) -> Result<Option<String>, Error> {
              ('alert_state', 'alert_state_pkey', 'key'),
              ('alert_notes', 'alert_notes_pkey', 'key'),
              ('alert_evaluations', 'alert_evaluations_pkey', 'key'),
+             ('worker_runs', 'worker_runs_pkey', 'key'),
              ('ingest_requests', 'ingest_requests_pkey', 'key'),
              ('ingest_requests_volatile', 'ingest_requests_volatile_pkey', 'key'),
              ('partition_state', 'partition_state_pkey', 'key'),

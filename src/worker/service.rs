@@ -83,7 +83,7 @@ pub struct Service {
 }
 
 impl Service {
-    fn new(database: u32, role: Role) -> Self {
+    pub fn new(database: u32, role: Role) -> Self {
         let tasks = tasks_of(role)
             .iter()
             .map(|task| (task, Entry::default(), LogGate::default()))
@@ -105,7 +105,7 @@ impl Service {
     }
 
     /// A keeper that waits for locks writes no heartbeat meanwhile.
-    fn lock_timeout(&self) -> Duration {
+    pub fn lock_timeout(&self) -> Duration {
         match self.role {
             Role::Keeper => guc::lock_timeout().min(guc::heartbeat_interval() / 2),
             _ => guc::lock_timeout(),
@@ -157,7 +157,7 @@ impl Service {
         wanted && guc::background_workers() && serving == Some(true)
     }
 
-    fn take_new_settings(&mut self) {
+    pub fn take_new_settings(&mut self) {
         settings::set_lock_timeout(self.lock_timeout());
         self.idle_since = None;
         let now = self.now();
@@ -166,7 +166,7 @@ impl Service {
         }
     }
 
-    fn nap(&self) -> Duration {
+    pub fn nap(&self) -> Duration {
         let now = self.now();
         self.tasks
             .iter()
@@ -176,7 +176,7 @@ impl Service {
     }
 
     /// Runs what is due; false when the extension is gone.
-    fn run_due(&mut self) -> bool {
+    pub fn run_due(&mut self) -> bool {
         for index in 0..self.tasks.len() {
             // The first one is punctual: it does not wait until all the others had their turn.
             let punctual = index == 0 || self.run_if_due(0);
@@ -187,7 +187,7 @@ impl Service {
         true
     }
 
-    fn run_if_due(&mut self, index: usize) -> bool {
+    pub fn run_if_due(&mut self, index: usize) -> bool {
         let (task, entry, _) = &mut self.tasks[index];
         let Work::Periodic { every, run } = task.work else {
             return true;
@@ -268,7 +268,7 @@ impl Service {
     }
 
     /// Runs the jobs that wait; false when the extension is gone.
-    fn do_jobs(&mut self) -> bool {
+    pub fn do_jobs(&mut self) -> bool {
         while let Some(job) = shmem::change_database(self.database, |known| known.take_job()).flatten() {
             let index = usize::from(job.task);
             let Some(work) = self.tasks.get(index).map(|(task, ..)| &task.work) else {
@@ -312,7 +312,7 @@ impl Service {
                 let (for_locks, in_all) =
                     task::patience(job.task).unwrap_or((self.lock_timeout(), JOB_LIMIT));
                 settings::set_lock_timeout(for_locks);
-                let outcome = toplevel::run(&text, in_all);
+                let outcome = noting_cancels(in_all, || toplevel::run(&text, in_all));
                 settings::set_lock_timeout(self.lock_timeout());
                 outcome?;
                 match errand.finish {
@@ -343,7 +343,9 @@ impl Service {
                 }
                 // Others have the disk for as long as we had it.
                 Outcome::Done(Step::Again) => signals::wait(start.elapsed().min(LONGEST_NAP)),
-                Outcome::Done(Step::Statement(text)) => toplevel::run(&text, JOB_LIMIT)?,
+                Outcome::Done(Step::Statement(text)) => {
+                    noting_cancels(JOB_LIMIT, || toplevel::run(&text, JOB_LIMIT))?;
+                }
                 Outcome::Done(Step::Done) => return Ok(Outcome::Done(())),
                 Outcome::Done(Step::Waits(reason)) | Outcome::Waiting(reason) => {
                     return Ok(Outcome::Waiting(reason));
@@ -363,7 +365,7 @@ impl Service {
         let known = self.installed.take();
         let check_restore = self.ready_until.is_none_or(|until| until < Instant::now());
         let database = self.database;
-        let (installed, outcome) = xact::attempt(limit, || {
+        let in_transaction = || {
             let last = known.as_ref().map(|known| known.extension);
             let Some(extension) = last.or_else(lock::extension_oid) else {
                 return Ok((None, Outcome::Gone));
@@ -401,7 +403,8 @@ impl Service {
                 let value = settings::undone_after(|| identity::restricted(|| body(&context)))?;
                 Ok((Some(installed), Outcome::Done(value)))
             })
-        })?;
+        };
+        let (installed, outcome) = noting_cancels(limit, || xact::attempt(limit, in_transaction))?;
         if check_restore {
             self.ready_until = installed.is_some().then(|| Instant::now() + READY_FOR);
         }
@@ -417,6 +420,16 @@ impl Service {
         }
         false
     }
+}
+
+/// Runs something that goes on for at most `limit`, and notes if somebody cancelled it before.
+fn noting_cancels<T>(limit: Duration, body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let began = Instant::now();
+    let outcome = body();
+    if outcome.as_ref().is_err_and(|failure| failure.sqlstate == "57014") && began.elapsed() < limit {
+        signals::note_cancelled();
+    }
+    outcome
 }
 
 /// Between 0 and 1. Any scatter will do.

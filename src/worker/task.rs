@@ -325,7 +325,7 @@ pub fn try_with_care(role: Role, failure: &Failure) -> bool {
     is_flusher && COURSE.with_borrow_mut(|course| course.stumbled(&failure.sqlstate))
 }
 
-/// Before the last flush: what failed a moment ago may work by now.
+/// What failed a moment ago may work by now, before the last flush for example.
 pub fn insist() {
     COURSE.with_borrow_mut(Course::insist);
 }

@@ -71,7 +71,15 @@ impl Session {
             .user(user)
             .dbname(database)
             .connect(NoTls)?;
-        let pid = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
+        // Not prepared: behind a pooler the next step of that may come to another server process.
+        let pid = client
+            .simple_query("SELECT pg_backend_pid()")?
+            .iter()
+            .find_map(|message| match message {
+                SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+                _ => None,
+            })
+            .unwrap_or_default();
         Ok(Session {
             client,
             pid,

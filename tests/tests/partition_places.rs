@@ -1,7 +1,7 @@
 //! Rotation where things are not as usual: other calendars, schemas and roles, a restored database, a standby.
 
 use cluster_tests::readings::attribute;
-use cluster_tests::{Cluster, Session, project};
+use cluster_tests::{Cluster, Session};
 
 /// What has to be run by itself, as somebody without workers runs it.
 fn run_statements(session: &mut Session) {
@@ -196,59 +196,4 @@ fn a_standby_sees_what_was_sealed_detached_and_reopened() {
     stage(&mut session, &[&late]);
     standby.catch_up_with(&primary);
     assert_eq!(replica.text(oldest), "40");
-}
-
-/// A pg_cron that runs its jobs when it is told to.
-const CRON: &str = "
-    CREATE SCHEMA cron;
-    CREATE TABLE cron.job (jobid bigserial, jobname text UNIQUE, schedule text, command text);
-    CREATE FUNCTION cron.schedule(job_name text, schedule text, command text) RETURNS bigint LANGUAGE sql AS
-        $$ INSERT INTO cron.job (jobname, schedule, command) VALUES ($1, $2, $3)
-           ON CONFLICT (jobname) DO UPDATE SET command = excluded.command RETURNING jobid $$;
-    CREATE FUNCTION cron.unschedule(job_id bigint) RETURNS boolean LANGUAGE sql AS
-        $$ DELETE FROM cron.job WHERE jobid = $1 RETURNING true $$";
-
-#[test]
-fn by_the_recipe_for_pg_cron() {
-    let page = project::read("docs/operations.md");
-    let recipe = page
-        .split("```")
-        .find(|block| block.contains("cron.schedule('telemetry rotation'"))
-        .and_then(|block| block.strip_prefix("console"))
-        .expect("the recipe is in the documentation");
-    let cluster = Cluster::builder()
-        .set("pg_telemetry.accept_past", "1000d")
-        .start();
-    let database = cluster.create_database("cron");
-    let mut session = database.install();
-    let times = session.column("SELECT now() - n * interval '10 days' FROM unnest(ARRAY[0, 3, 4, 5, 6]) n");
-    stage(
-        &mut session,
-        &times.iter().map(String::as_str).collect::<Vec<_>>(),
-    );
-    session.exec("SELECT set_retention('45 days'); UPDATE partition_state SET made_late = false");
-    cluster.set_and_reload("pg_telemetry.accept_past", "1h");
-    session.exec(CRON);
-    session.exec(recipe);
-    for _minute in 0..12 {
-        for job in session.rows("SELECT jobname, command FROM cron.job ORDER BY jobid") {
-            // One of the minute before may be done by now.
-            let done = database.connect().try_exec(&job[1]);
-            assert!(
-                done.is_ok() || job[0].starts_with("telemetry: "),
-                "{job:?}: {done:?}"
-            );
-        }
-    }
-    let left = "SELECT seal, state, count(*) FROM partition_health
-                WHERE parent = 'facts' AND ends_at < now() AND partition IS NOT NULL GROUP BY 1, 2";
-    assert_eq!(session.rows(left), [["sealed", "attached", "2"]]);
-    assert_eq!(
-        session.number(
-            "SELECT count(*) FROM pg_class WHERE relname LIKE 'entity\\_values\\_ts\\_p%' AND relkind = 'r'"
-        ),
-        7
-    );
-    let jobs = "SELECT count(*) FROM cron.job WHERE jobname LIKE 'telemetry: %'";
-    assert_eq!(session.number(jobs), 0, "nothing is left to do");
 }
