@@ -75,6 +75,8 @@ impl Leaf {
     /// Inserts rows in the order given.
     pub fn insert(&self, batch: &mut Batch, rows: &[Row], slots: &mut Slots, scratch: &Scratch) {
         fault::point("before_leaf");
+        #[cfg(all(feature = "pg15", target_os = "linux"))]
+        super::growth::make_room(&self.relation, batch, rows);
         let mut places = Vec::with_capacity(if self.indexes.is_empty() { 0 } else { rows.len() });
         for chunk in rows.chunks(MOST) {
             slots.insert(&self.relation, batch, chunk, scratch);

@@ -21,6 +21,8 @@ pub mod extension_script;
 pub mod fate;
 pub mod fault;
 pub mod files;
+#[cfg(all(feature = "pg15", target_os = "linux"))]
+mod growth;
 pub mod handover;
 pub mod heap_page;
 pub mod holders;

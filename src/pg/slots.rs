@@ -11,8 +11,11 @@ use crate::staging::batch::{Batch, Row};
 pub const MOST: usize = 1000;
 
 pub struct Slots {
-    memory: Scratch,
-    descriptor: pg_sys::TupleDesc,
+    /// Where the first one lies, as the server makes it.
+    _memory: Scratch,
+    first: *mut pg_sys::HeapTupleTableSlot,
+    copies: Vec<pg_sys::HeapTupleTableSlot>,
+    /// The copies, as the server takes them.
     slots: Vec<*mut pg_sys::TupleTableSlot>,
     tuples: Vec<pg_sys::HeapTupleData>,
 }
@@ -25,27 +28,37 @@ impl Slots {
 
     pub fn of(relation: &Relation) -> Slots {
         let memory = Scratch::new();
-        // SAFETY: open; the copy is not counted by anybody, so slots of it cost nothing to make and drop.
-        let descriptor =
-            memory.within(|| unsafe { pg_sys::CreateTupleDescCopy((*relation.as_ptr()).rd_att) });
+        // SAFETY: open; the copy of the descriptor is not counted by anybody, so a slot of it costs nothing to drop.
+        let first = memory.within(|| unsafe {
+            let descriptor = pg_sys::CreateTupleDescCopy((*relation.as_ptr()).rd_att);
+            pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsHeapTuple).cast()
+        });
         Slots {
-            memory,
-            descriptor,
+            _memory: memory,
+            first,
+            copies: Vec::new(),
             slots: Vec::new(),
             tuples: Vec::new(),
         }
     }
 
+    /// Nobody looks at the values of a slot that holds a tuple, so all copies may share their place. To have the server make each
+    /// would cost more than all else that a flush does but for rows.
+    fn have(&mut self, count: usize) {
+        if self.copies.len() < count {
+            // SAFETY: made in `of`; lives as long as self.
+            self.copies.resize(count, unsafe { *self.first });
+            self.slots = self
+                .copies
+                .iter_mut()
+                .map(|copy| (&raw mut *copy).cast())
+                .collect();
+        }
+    }
+
     /// Puts each row into a slot, without copying it: until the next call the batch stays as it is.
     fn fill(&mut self, batch: &mut Batch, rows: &[Row]) {
-        while self.slots.len() < rows.len() {
-            let descriptor = self.descriptor;
-            // SAFETY: the descriptor and the context live as long as self.
-            let slot = self
-                .memory
-                .within(|| unsafe { pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsHeapTuple) });
-            self.slots.push(slot);
-        }
+        self.have(rows.len());
         self.tuples.clear();
         self.tuples.reserve(rows.len());
         for row in rows {
@@ -57,7 +70,7 @@ impl Slots {
             });
         }
         for (slot, tuple) in self.slots.iter().zip(&mut self.tuples) {
-            // SAFETY: made above as slots for heap tuples. A slot that says it owns its tuple is not asked to copy it;
+            // SAFETY: copies of a slot for heap tuples. A slot that says it owns its tuple is not asked to copy it;
             // nobody clears or drops these slots, their context goes as a whole, so nothing is freed that is not theirs.
             unsafe {
                 let slot = slot.cast::<pg_sys::HeapTupleTableSlot>();

@@ -96,9 +96,7 @@ fn count(batch: &Batch, rows: &[Row]) {
         }
         sampler.take()
     });
-    for ((tenant, attribute), times) in counted {
-        heat::count_many(tenant, attribute, Use::Written, times);
-    }
+    heat::count_many(counted, Use::Written);
 }
 
 /// While rejected is left alone, bad rows have to stay in staging. They were taken already: so this flush ends here, and the next
