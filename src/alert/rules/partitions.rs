@@ -13,7 +13,7 @@ pub const RULES: &[Rule] = &[
         warn: Some(2.0),
         critical: Some(1.0),
         clear: 2.0,
-        lasts: 300,
+        lasts: 60,
         keep: 0,
         every: 60,
         place: Where::Primary,
@@ -30,7 +30,7 @@ pub const RULES: &[Rule] = &[
         unit: "gaps",
         critical: Some(1.0),
         clear: 1.0,
-        lasts: 300,
+        lasts: 60,
         keep: 0,
         every: 60,
         place: Where::Primary,
@@ -154,7 +154,7 @@ pub const RULES: &[Rule] = &[
             "SELECT format('%I.%I', schema_name, table_name), dead_ratio,
                     format('%s dead rows, %s allowed%s', dead_rows, dead_rows_allowed, '; being vacuumed by process ' || running_pid), remedy
              FROM @extschema@.autovacuum_lag
-             WHERE dead_rows >= 1000 AND (schema_name = '@schema@' OR schema_name = 'pg_catalog') AND dead_ratio > 1
+             WHERE dead_rows >= 10000 AND schema_name = '@schema@' AND dead_ratio > 1
              ORDER BY 2 DESC LIMIT 20",
         ),
         ..RULE
