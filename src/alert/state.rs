@@ -125,33 +125,25 @@ fn columns(entry: &Entry) -> Vec<Argument> {
     ]
 }
 
-/// When alerts were last looked at here, by the keeper or by evaluate_alerts(); None: not since the server started, or never.
-pub fn evaluated_at(installed: &Installed, now: Time) -> Result<Option<Time>, Error> {
+/// When the keeper last looked; None: not since the server started. What comes from the future, by a clock that was set back, says
+/// nothing.
+pub fn evaluated_by_keeper(now: Time) -> Option<Time> {
     let database = process::my_database();
-    let by_keeper = shmem::look_at_ledger(|ledger| {
-        ledger
-            .account(database)
-            .map_or(0, |account| account.alerts_looked_at)
-    })
-    .filter(|at| *at != 0);
-    let by_hand = match installed.readable(Table::AlertEvaluations)? {
-        Readable::Yes => read(
-            &format!(
-                "SELECT evaluated_at FROM {}",
-                installed.qualified(Table::AlertEvaluations)
-            ),
-            vec![],
-            value::<TimestampWithTimeZone>,
-        )?
-        .map(Time::from),
-        _ => None,
-    };
-    // What comes from the future, by a dump or a clock that was set back, says nothing.
-    Ok([by_keeper, by_hand]
-        .into_iter()
-        .flatten()
-        .filter(|at| *at <= now)
-        .max())
+    let at = shmem::look_at_ledger(|ledger| ledger.account(database).map(|account| account.alerts_looked_at));
+    at.flatten().filter(|at| *at != 0 && *at <= now)
+}
+
+/// When evaluate_alerts() was last called, which a dump may have brought.
+pub fn evaluated_by_hand(installed: &Installed, now: Time) -> Result<Option<Time>, Error> {
+    if installed.readable(Table::AlertEvaluations)? != Readable::Yes {
+        return Ok(None);
+    }
+    let text = format!(
+        "SELECT evaluated_at FROM {}",
+        installed.qualified(Table::AlertEvaluations)
+    );
+    let at = read(&text, vec![], value::<TimestampWithTimeZone>)?;
+    Ok(at.map(Time::from).filter(|at| *at <= now))
 }
 
 /// Called when a look by a session ends well.

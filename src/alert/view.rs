@@ -92,15 +92,21 @@ fn source(installed: &Installed, now: Time) -> Result<Source, Error> {
         return Ok(Source::Live);
     }
     let has_keeper = shmem::is_available() && guc::background_workers();
+    let by_hand = state::evaluated_by_hand(installed, now)?;
+    let by_keeper = state::evaluated_by_keeper(now);
     let limit = if has_keeper {
         longest_silence()
     } else {
         LONGEST_SILENCE_BY_HAND
     };
-    Ok(match state::evaluated_at(installed, now)? {
-        Some(at) if now - at <= limit => Source::Kept(at),
-        at if has_keeper => Source::Stale(at),
-        _ => Source::Live,
+    let is_fresh = |at: &Time| now - at <= limit;
+    let fresh = by_hand
+        .filter(is_fresh)
+        .max(by_keeper.filter(is_fresh).filter(|_| has_keeper));
+    Ok(match fresh {
+        Some(at) => Source::Kept(at),
+        None if has_keeper => Source::Stale(by_hand.max(by_keeper)),
+        None => Source::Live,
     })
 }
 

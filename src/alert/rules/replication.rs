@@ -165,7 +165,7 @@ pub const RULES: &[Rule] = &[
         unit: "1 while it is so",
         warn: Some(1.0),
         clear: 1.0,
-        lasts: 300,
+        lasts: 60,
         keep: 0,
         place: Where::Standby,
         remedy: "Resume it, unless somebody needs it to stand still.",
