@@ -12,7 +12,7 @@ CREATE TABLE @extschema@.index_use (
 COMMENT ON TABLE @extschema@.index_use IS
     'Since when each index has been watched, and when it was last used';
 COMMENT ON COLUMN @extschema@.index_use.index_name IS 'the index, with the schema; one of a partitioned table stands for those of all partitions';
-COMMENT ON COLUMN @extschema@.index_use.definition IS 'what it was then: with another definition counting begins anew';
+COMMENT ON COLUMN @extschema@.index_use.definition IS 'table, columns and the like as the catalogs have them: with another definition counting begins anew';
 COMMENT ON COLUMN @extschema@.index_use.first_seen_at IS 'when it was first looked at';
 COMMENT ON COLUMN @extschema@.index_use.last_scan_at IS 'when a scan of it was last noticed';
 COMMENT ON COLUMN @extschema@.index_use.scans IS 'scans that were noticed since first_seen_at';

@@ -35,4 +35,5 @@ COMMENT ON COLUMN @extschema@.relation_samples.relation IS 'its name at that tim
 COMMENT ON COLUMN @extschema@.relation_samples.root IS 'the partitioned table or index that it belonged to, or itself';
 COMMENT ON COLUMN @extschema@.relation_samples.table_name IS 'of an index: its table, or the partitioned one; of a table: as root';
 CREATE INDEX relation_samples_sampled_at_idx ON @extschema@.relation_samples (sampled_at);
+COMMENT ON INDEX @extschema@.relation_samples_sampled_at_idx IS 'What happened in the last so much time, without the rest of the day';
 GRANT SELECT ON @extschema@.relation_samples TO telemetry_admin, pg_monitor;

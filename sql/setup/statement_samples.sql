@@ -30,4 +30,5 @@ COMMENT ON COLUMN @extschema@.statement_samples.wal_bytes IS 'bytes of WAL';
 COMMENT ON COLUMN @extschema@.statement_samples.user_oid IS 'who ran it';
 COMMENT ON COLUMN @extschema@.statement_samples.toplevel IS 'sent by a client, and not run inside a function';
 CREATE INDEX statement_samples_sampled_at_idx ON @extschema@.statement_samples (sampled_at);
+COMMENT ON INDEX @extschema@.statement_samples_sampled_at_idx IS 'What happened in the last so much time, without the rest of the day';
 GRANT SELECT ON @extschema@.statement_samples TO telemetry_admin, pg_monitor;

@@ -1,5 +1,6 @@
 //! Since when each index has been watched, and for how long without a scan. That an index is not used is in no sample, so it is
-//! written down here: only time that was watched counts.
+//! written down here: only time that was watched counts. Definitions are compared as the catalogs have them: to make text of one, the
+//! server would lock its table.
 
 use super::baseline::begin;
 use super::turn::{Outcome, Turn};
@@ -22,14 +23,16 @@ pub fn sample(turn: &Turn) -> Result<Outcome, Error> {
              SELECT root, sum(scans)::bigint AS scans, max(sampled_at) AS at FROM {samples}
              WHERE is_index AND scans > 0 AND sampled_at > $2 AND sampled_at <= $1 GROUP BY root),
          there AS (
-             SELECT format('%I.%I', n.nspname, c.relname) AS name, pg_get_indexdef(c.oid) AS definition
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             SELECT format('%I.%I', n.nspname, c.relname) AS name,
+                    concat_ws(' ', x.indrelid::regclass, c.relam, x.indnkeyatts, x.indkey, x.indclass, x.indcollation, x.indoption,
+                              regexp_replace(concat_ws(' ', x.indexprs, x.indpred), ':location -?[0-9]+', '', 'g')) AS definition
+             FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('i', 'I') AND NOT c.relispartition AND c.relpersistence <> 't'
                AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_(catalog|toast|temp_)'),
          gone AS (
              DELETE FROM {uses} u WHERE NOT EXISTS (SELECT FROM there t WHERE t.name = u.index_name))
          INSERT INTO {uses} AS u (index_name, definition, first_seen_at, scans, idle_seconds)
-         SELECT t.name, t.definition, $1, 0, 0 FROM there t WHERE t.definition IS NOT NULL
+         SELECT t.name, t.definition, $1, 0, 0 FROM there t
          ON CONFLICT (index_name) DO UPDATE SET
              definition = excluded.definition,
              first_seen_at = CASE WHEN u.definition = excluded.definition THEN u.first_seen_at ELSE excluded.first_seen_at END,

@@ -9,7 +9,8 @@ use crate::installed::Table;
 use crate::pg::handover;
 use crate::sql::{argument, time, write};
 
-/// Names are only looked up of what has changed. TOAST counts with nobody.
+/// Names are only looked up of what has changed. TOAST counts with nobody, and samples not with themselves: there would be no end of
+/// them on a server on which nothing happens.
 const NOW: &str = "
     SELECT c.oid::bigint AS a, 0::bigint AS b, c.oid AS relation_oid, c.relkind = 'i' AS is_index,
            ARRAY[pg_stat_get_blocks_hit(c.oid), greatest(0, pg_stat_get_blocks_fetched(c.oid) - pg_stat_get_blocks_hit(c.oid)),
@@ -18,7 +19,12 @@ const NOW: &str = "
                  pg_stat_get_tuples_deleted(c.oid)]::double precision[] AS counters
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm', 'i') AND c.relpersistence <> 't'
-      AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_(catalog|toast|temp_)'";
+      AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_(catalog|toast|temp_)'
+      AND NOT (n.nspname = $4 AND c.relname ~ ('^' || $5))";
+
+/// Begins the name of a table of samples, and of its partitions and indexes.
+pub const SAMPLES: &str =
+    "(sample_(runs|baseline)|(relation|statement|server|size|tenant)_samples|statement_texts|index_use)";
 
 pub fn sample(turn: &Turn) -> Result<Outcome, Error> {
     let installed = turn.installed;
@@ -44,6 +50,8 @@ pub fn sample(turn: &Turn) -> Result<Outcome, Error> {
         argument("relations".to_owned()),
         time(turn.now),
         argument(covers_from.is_some()),
+        argument(installed.schema.clone()),
+        argument(SAMPLES.to_owned()),
     ];
     let samples = write(&text, arguments, |_| Ok(handover::processed()))?;
     Ok(Outcome::sampled(covers_from, samples))

@@ -149,7 +149,7 @@ fn duplicates_and_prefixes_are_told_by_the_catalogs_and_not_by_text() {
     session.exec(
         "CREATE TABLE public.t (a integer, b text, c integer PRIMARY KEY);
          CREATE INDEX one ON public.t (a); CREATE INDEX two ON public.t USING btree (a ASC);
-         CREATE INDEX down ON public.t (a DESC); CREATE INDEX some ON public.t (a) WHERE a > 0;
+         CREATE INDEX down ON public.t (a DESC); CREATE INDEX partial ON public.t (a) WHERE a > 0;
          CREATE INDEX \"some too\" ON public.t (a) WHERE a > 0;
          CREATE INDEX text_ops ON public.t (b); CREATE INDEX pattern ON public.t (b text_pattern_ops);
          CREATE INDEX wide ON public.t (a, b); CREATE INDEX by_hash ON public.t USING hash (a);
@@ -162,7 +162,7 @@ fn duplicates_and_prefixes_are_told_by_the_catalogs_and_not_by_text() {
     assert_eq!(
         found,
         [
-            row(["duplicate", "public.\"some too\"", "public.some", "drop", NULL]),
+            row(["duplicate", "public.\"some too\"", "public.partial", "drop", NULL]),
             row([
                 "duplicate",
                 "public.again",

@@ -4,7 +4,7 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::{readable, window};
+use super::{not_watched, readable, window};
 use crate::installed::{Installed, Table};
 use crate::pg::answer::Answer;
 use crate::pg::identity;
@@ -26,6 +26,7 @@ fn cache_hit_rows(within: Option<Interval>, mut answer: Answer) -> Result<(), Er
         }
         let [runs, relations, server, sizes] = tables.map(|table| installed.qualified(table));
         // Every table that is there has a row; without a sample in the window nothing is known of any.
+        let ours = not_watched("relation");
         let text = format!(
             "WITH covered AS (
                  SELECT source, max(sampled_at) AS sampled_at,
@@ -36,7 +37,7 @@ fn cache_hit_rows(within: Option<Interval>, mut answer: Answer) -> Result<(), Er
                  SELECT root, is_index, sum(blocks_hit)::bigint AS hit, sum(blocks_read)::bigint AS read
                  FROM {relations} WHERE sampled_at > statement_timestamp() - $1 GROUP BY 1, 2),
              known AS (
-                 SELECT relation FROM {sizes} WHERE sampled_at = (SELECT max(sampled_at) FROM {sizes})),
+                 SELECT relation FROM {sizes} WHERE sampled_at = (SELECT max(sampled_at) FROM {sizes}) AND NOT ({ours})),
              found AS (
                  SELECT 'database'::text AS scope, current_database()::text AS name, 'server' AS source,
                         (SELECT sum(blocks_hit)::bigint FROM {server} WHERE sampled_at > statement_timestamp() - $1) AS hit,
@@ -51,9 +52,13 @@ fn cache_hit_rows(within: Option<Interval>, mut answer: Answer) -> Result<(), Er
                     c.seconds, c.sampled_at
              FROM found f LEFT JOIN covered c ON c.source = f.source"
         );
-        each(&text, vec![argument(within)], |row| {
-            answer.add(row);
-            Ok(true)
-        })
+        each(
+            &text,
+            vec![argument(within), argument(installed.quoted_schema())],
+            |row| {
+                answer.add(row);
+                Ok(true)
+            },
+        )
     })?)
 }

@@ -76,6 +76,10 @@ const KNOWN: &str = "
                tn.nspname = $2 AND x.indrelid <> $1 AND pg_get_userbyid(t.relowner) = 'telemetry_owner'
                    AND c.relname LIKE t.relname || '\\_%' AS is_ours,
                (SELECT k.conname FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.contype <> 'f' LIMIT 1) AS constraint_name,
+               x.indexprs IS NULL AND x.indpred IS NULL AND x.indnkeyatts = x.indnatts AND NOT x.indisunique
+                   AND NOT EXISTS (SELECT FROM generate_series(0, x.indnkeyatts - 1) AS k
+                                   WHERE x.indoption[k] <> 0
+                                      OR NOT (SELECT o.opcdefault FROM pg_opclass o WHERE o.oid = x.indclass[k])) AS is_plain,
                u.bytes, u.scans, u.first_seen_at, u.last_scan_at, u.idle_seconds
         FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
              JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace JOIN pg_am m ON m.oid = c.relam
@@ -171,9 +175,12 @@ const MISSING: &str = "
     SELECT 'missing', j.indexrelid, j.index_name, j.table_name, j.bytes, NULL, 'build',
            format('%s of %s partitions have it; for the others queries read all of them', h.number, p.number), NULL,
            CASE WHEN j.of_facts THEN format('SELECT * FROM %s.fact_index_plan();', $3)
-                ELSE (SELECT replace(replace(pg_get_indexdef(j.indexrelid), format('INDEX %I ON ONLY ', j.index_only), 'INDEX CONCURRENTLY ON '),
-                                     ' ' || j.table_name || ' USING', ' ' || l.lacking || ' USING')
-                             || format('; then ALTER INDEX %s ATTACH PARTITION it; and the same for each other partition', j.index_name)
+                ELSE (SELECT format('CREATE INDEX CONCURRENTLY ON %s USING %I (%s); then ALTER INDEX %s ATTACH PARTITION it; and the same for each other partition',
+                                    l.lacking, j.amname,
+                                    CASE WHEN j.is_plain THEN (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
+                                                               FROM unnest(j.columns) WITH ORDINALITY AS k (number, place)
+                                                                    JOIN pg_attribute a ON a.attrelid = j.indrelid AND a.attnum = k.number)
+                                         ELSE '…' END, j.index_name)
                       FROM (SELECT format('%I.%I', n.nspname, c.relname) AS lacking
                             FROM pg_inherits t JOIN pg_class c ON c.oid = t.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
                             WHERE t.inhparent = j.indrelid
@@ -191,7 +198,7 @@ const MISSING: &str = "
                 ELSE format('CREATE INDEX ON ONLY %s USING %I (…); then ALTER INDEX … ATTACH PARTITION for each', o.parent, o.amname) END
     FROM (SELECT j.index_name, j.amname, h.inhparent AS parent_oid, format('%I.%I', n.nspname, c.relname) AS parent,
                  (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = h.inhparent) AS partitions,
-                 j.terms = '/' AND cardinality(j.columns) = j.indnkeyatts AS is_plain, j.terms,
+                 j.is_plain, j.terms,
                  (SELECT string_agg(quote_literal(a.attname), ', ' ORDER BY k.place)
                   FROM unnest(j.columns) WITH ORDINALITY AS k (number, place)
                        JOIN pg_attribute a ON a.attrelid = j.indrelid AND a.attnum = k.number) AS names

@@ -12,6 +12,7 @@ use pgrx::datum::Interval;
 use crate::error::Error;
 use crate::installed::{Installed, Readable, Table};
 use crate::registry::required;
+use crate::sample::relations::SAMPLES;
 
 /// The length of a window.
 fn window(within: Option<Interval>) -> Result<Interval, Error> {
@@ -23,6 +24,11 @@ fn window(within: Option<Interval>) -> Result<Interval, Error> {
         });
     }
     Ok(within)
+}
+
+/// Says of the name of a table whether it is one of samples, whose use is in none of them; $2 is our schema, quoted.
+fn not_watched(relation: &str) -> String {
+    format!("starts_with({relation}, $2 || '.') AND substr({relation}, length($2) + 2) ~ '^{SAMPLES}'")
 }
 
 /// Whether all of these can be read now: they came with a version of their own, and somebody may be at work on one of them.

@@ -4,7 +4,7 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use super::{readable, window};
+use super::{not_watched, readable, window};
 use crate::installed::{Installed, Table};
 use crate::pg::answer::Answer;
 use crate::pg::identity;
@@ -20,6 +20,7 @@ fn table_usage_rows(within: Option<Interval>, mut answer: Answer) -> Result<(), 
             return Ok(());
         }
         let [runs, relations, sizes] = tables.map(|table| installed.qualified(table));
+        let ours = not_watched("s.relation");
         let text = format!(
             "WITH covered AS (
                  SELECT max(sampled_at) AS sampled_at, sum(extract(epoch FROM sampled_at - covers_from))::double precision AS seconds
@@ -45,11 +46,15 @@ fn table_usage_rows(within: Option<Interval>, mut answer: Answer) -> Result<(), 
                       SELECT coalesce(u.seq_scans, 0) AS seq_scans, coalesce(u.seq_rows, 0) AS seq_rows,
                              coalesce(u.index_scans, 0) AS index_scans, coalesce(u.index_rows, 0) AS index_rows,
                              coalesce(u.inserted, 0) AS inserted, coalesce(u.updated, 0) AS updated, coalesce(u.hot, 0) AS hot,
-                             coalesce(u.deleted, 0) AS deleted) AS f ON c.seconds IS NOT NULL"
+                             coalesce(u.deleted, 0) AS deleted) AS f ON c.seconds IS NOT NULL AND (s.relation IS NULL OR NOT ({ours}))"
         );
-        each(&text, vec![argument(within)], |row| {
-            answer.add(row);
-            Ok(true)
-        })
+        each(
+            &text,
+            vec![argument(within), argument(installed.quoted_schema())],
+            |row| {
+                answer.add(row);
+                Ok(true)
+            },
+        )
     })?)
 }
