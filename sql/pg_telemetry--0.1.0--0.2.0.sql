@@ -49,6 +49,7 @@ ALTER FUNCTION @extschema@.register_entity(bigint, text) OWNER TO CURRENT_USER;
 -- include server/hot_updates.sql
 -- include server/wal_activity.sql
 -- include server/checkpoint_activity.sql
+-- include alerts.sql
 -- include telemetry_metrics.sql
 
 -- Nothing wrote documents so far. Before the other parameters, by which one could not tell any more who chose this one.

@@ -16,7 +16,7 @@ DECLARE
         'read_classes', 'replication_lag', 'replication_slots_health',
         'xmin_horizon', 'blocking', 'connection_saturation', 'wraparound', 'autovacuum_lag', 'sequences_health',
         'settings_pending', 'archiver_health', 'hot_updates', 'wal_activity', 'checkpoint_activity',
-        'telemetry_metrics'];
+        'alert_rules', 'alert_state', 'alert_notes', 'alert_evaluations', 'telemetry_alerts', 'telemetry_metrics'];
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
         'worker_status_rows', 'run_worker', 'flush_stats_rows', 'staging_backlog_rows', 'checkpoint_activity_rows', 'flush_totals',
@@ -28,6 +28,8 @@ DECLARE
         'heartbeat', 'freshness', 'can_serve', 'route_read', 'commit_token', 'token_reached', 'wait_for_token',
         'replication_lag_rows', 'replication_slots_health_rows', 'create_cdc_publications',
         'readings', 'find_entities_by_attributes', 'explain_find', 'attribute_heat_rows', 'promote_attribute',
+        'telemetry_alerts_rows', 'health', 'evaluate_alerts', 'ack_alert', 'unack_alert', 'silence_alert', 'unsilence_alert',
+        'test_alert',
         'demote_attribute', 'build_attributes', 'attribute_flags_changed',
         'staging_refuses_change', 'attribute_keeps_identity', 'sentinel_refuses_truncate'];
     taken text;
@@ -65,7 +67,7 @@ BEGIN
           AND c.relname = ANY (relations)
           AND NOT (o.rolname = 'telemetry_owner' AND c.relkind IN ('r', 'p')
                    AND c.relname NOT IN ('worker_status', 'rejected_summary', 'flush_stats', 'staging_backlog', 'partition_health',
-                                         'fact_indexes', 'attribute_heat'))
+                                         'fact_indexes', 'attribute_heat', 'telemetry_alerts'))
         UNION ALL
         SELECT 'function ' || p.oid::regprocedure
         FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner

@@ -14,7 +14,9 @@ REVOKE ALL ON FUNCTION @extschema@.flush_totals() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.flush_totals() TO telemetry_reader, telemetry_admin, pg_monitor;
 
 CREATE VIEW @extschema@.telemetry_metrics AS
-    WITH metrics (name, type, help, labels, value) AS (
+    WITH alerts AS MATERIALIZED (
+        SELECT a.alert, a.severity, a.state, a.is_test FROM @extschema@.telemetry_alerts a),
+    metrics (name, type, help, labels, value) AS (
         SELECT 'pg_telemetry_info', 'gauge', 'Always 1; the versions and the role of this node as labels',
                jsonb_build_object('sql_version', w.sql_version, 'library_version', w.library_version,
                                   'node_role', CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END), 1::double precision
@@ -159,6 +161,15 @@ CREATE VIEW @extschema@.telemetry_metrics AS
         SELECT 'pg_telemetry_archiver_waiting_segments', 'gauge', 'Segments of WAL that wait to be archived', '{}',
                CASE WHEN a.verdict <> 'off' THEN a.waiting_segments END
         FROM @extschema@.archiver_health a
+        UNION ALL
+        SELECT 'pg_telemetry_alerts', 'gauge', 'Alerts in each state: one for each object that is not well, and one for each alert that is',
+               jsonb_build_object('state', s.state), (SELECT count(*) FROM alerts a WHERE a.state = s.state AND NOT a.is_test)
+        FROM unnest(ARRAY['ok', 'pending', 'firing', 'resolved', 'silenced', 'unknown']) s (state)
+        UNION ALL
+        SELECT 'pg_telemetry_alert_firing', 'gauge', 'How often the alert fires; absent while it does not. Those of test_alert() say so',
+               jsonb_build_object('alert', a.alert, 'severity', a.severity, 'test', a.is_test::text), count(*)
+        FROM alerts a WHERE a.state = 'firing' GROUP BY a.alert, a.severity, a.is_test
+
         UNION ALL
         SELECT 'pg_telemetry_settings_pending', 'gauge', 'Settings that wait for a restart', '{}', count(*)
         FROM @extschema@.settings_pending)

@@ -61,6 +61,8 @@ pub enum Error {
     NotRegistered(String),
     #[error("there is no read class \"{0}\"")]
     UnknownReadClass(String),
+    #[error("there is no alert \"{0}\"")]
+    UnknownAlert(String),
     #[error("table {0} is locked")]
     TableLocked(String),
     #[error("the token belongs to another cluster")]
@@ -183,7 +185,7 @@ impl Error {
             Error::OwnerIsSuperuser => ERRCODE_INVALID_ROLE_SPECIFICATION,
             Error::NullArgument { .. } => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Error::OutOfRange { .. } => ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-            Error::UnknownReadClass(_) => ERRCODE_UNDEFINED_OBJECT,
+            Error::UnknownReadClass(_) | Error::UnknownAlert(_) => ERRCODE_UNDEFINED_OBJECT,
             Error::TokenOfAnotherCluster => ERRCODE_INVALID_PARAMETER_VALUE,
             Error::TokenAbandoned { .. } | Error::TokenOfNewerTimeline { .. } | Error::TokenTooOld => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -302,6 +304,7 @@ impl Error {
             Error::UnknownReadClass(_) => {
                 Some("Classes are strong, eventual, analytics and the rows of read_classes.".into())
             }
+            Error::UnknownAlert(_) => Some("SELECT alert FROM telemetry_alerts; has their names.".into()),
             Error::TableLocked(_) => Some("See in pg_locks who holds it, or try again.".into()),
             Error::TokenAbandoned { .. } | Error::TokenTooOld => {
                 Some("Look on the primary whether the write is there, and write it again if not.".into())

@@ -21,6 +21,7 @@ pub enum Heartbeat {
 
 static HEARTBEAT: GucSetting<Heartbeat> = GucSetting::<Heartbeat>::new(Heartbeat::Replicated);
 static HEARTBEAT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static ALERT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static MAX_CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(500);
 static BACKGROUND_WORKERS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(100);
@@ -182,6 +183,11 @@ pub fn heartbeat() -> Heartbeat {
 /// 1 s: a lag is known to the second, for some 1.5 MB of WAL in an hour.
 pub fn heartbeat_interval() -> Duration {
     millis(HEARTBEAT_INTERVAL.get())
+}
+
+/// 10 s: soon enough to act on, for some ten milliseconds of a core each time.
+pub fn alert_interval() -> Duration {
+    millis(ALERT_INTERVAL.get())
 }
 
 /// 500 ms: well above what synchronised clocks differ by, and well below the smallest lag that anybody budgets.
@@ -410,6 +416,14 @@ pub fn register() {
             c"Standbys judge their lag by it, so it should be the same on all nodes.",
             &HEARTBEAT_INTERVAL,
             (100, 60_000),
+            GucFlags::UNIT_MS,
+        ),
+        (
+            c"pg_telemetry.alert_interval",
+            c"Time between two looks at alerts.",
+            c"What is costly is looked at each sixth time.",
+            &ALERT_INTERVAL,
+            (1000, 300_000),
             GucFlags::UNIT_MS,
         ),
         (

@@ -38,6 +38,10 @@ pub enum Table {
     AttributeBuilds,
     AttributeUse,
     WorkerRuns,
+    AlertRules,
+    AlertState,
+    AlertNotes,
+    AlertEvaluations,
 }
 
 impl Table {
@@ -68,6 +72,10 @@ impl Table {
             Table::AttributeBuilds => "attribute_builds",
             Table::AttributeUse => "attribute_use",
             Table::WorkerRuns => "worker_runs",
+            Table::AlertRules => "alert_rules",
+            Table::AlertState => "alert_state",
+            Table::AlertNotes => "alert_notes",
+            Table::AlertEvaluations => "alert_evaluations",
         }
     }
 }

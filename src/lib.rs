@@ -3,6 +3,7 @@
 use pgrx::prelude::*;
 
 mod accounting;
+mod alert;
 mod argument;
 mod error;
 mod fact_index;

@@ -50,4 +50,5 @@ COMMENT ON COLUMN @extschema@.sequences_health.end_value IS 'the last one there 
 COMMENT ON COLUMN @extschema@.sequences_health.cycles IS 'begins again at its end';
 COMMENT ON COLUMN @extschema@.sequences_health.used_ratio IS 'share of its values that are used up; NULL: not known';
 COMMENT ON COLUMN @extschema@.sequences_health.remedy IS 'what gives it more, when more than half is used up';
-GRANT SELECT ON @extschema@.sequences_health TO telemetry_admin, pg_monitor;
+-- The owner too: it may read its own sequences, which the alert needs.
+GRANT SELECT ON @extschema@.sequences_health TO telemetry_owner, telemetry_admin, pg_monitor;

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::installed::{Installed, Table};
 use crate::pg::{process, xact};
 use crate::shmem;
-use crate::sql::{Argument, argument, read, write};
+use crate::sql::{self, Argument, argument, read, write};
 
 const COLUMNS: &str = "minute, source, since, batches, rows_flushed, rows_rejected, rows_waiting, longest_us, durations, wal_bytes,
     fallback_claims, fallback_leaves, retries, errors, partitions_created";
@@ -67,11 +67,24 @@ fn arguments(key: &Key, counters: &Counters) -> Vec<Argument> {
 }
 
 pub fn read_all(installed: &Installed) -> Result<Vec<(Key, Counters)>, Error> {
+    read_from(installed, "", vec![])
+}
+
+/// Minutes that begin at this time or later.
+pub fn read_since(installed: &Installed, since: i64) -> Result<Vec<(Key, Counters)>, Error> {
+    read_from(installed, "WHERE minute >= $1", vec![sql::time(since)])
+}
+
+fn read_from(
+    installed: &Installed,
+    condition: &str,
+    arguments: Vec<Argument>,
+) -> Result<Vec<(Key, Counters)>, Error> {
     let text = format!(
-        "SELECT {COLUMNS} FROM {}",
+        "SELECT {COLUMNS} FROM {} {condition}",
         installed.qualified(Table::FlushHistory)
     );
-    read(&text, vec![], |rows| {
+    read(&text, arguments, |rows| {
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
             let time = |column: usize| -> Result<i64, Error> {

@@ -20,6 +20,8 @@ pub struct Account {
     pub moves: u64,
     /// Grows with pause() and resume().
     pub pauses: u32,
+    /// When the keeper last looked at all alerts that were due; 0: not yet.
+    pub alerts_looked_at: i64,
 }
 
 impl Account {
@@ -31,6 +33,7 @@ impl Account {
         totals: [Counters::NONE; 2],
         moves: 0,
         pauses: 0,
+        alerts_looked_at: 0,
     };
 
     pub fn count(&mut self, now: i64, source: Source, counters: &Counters) {

@@ -162,6 +162,12 @@ pub unsafe fn heap_update(
 /// The server's number for its statement timeout, the same in all majors so far.
 pub const STATEMENT_TIMEOUT: i32 = 3;
 
+/// Where the numbers begin that the server gives to timeouts of extensions.
+#[cfg(any(feature = "pg15", feature = "pg16"))]
+pub const FIRST_OWN_TIMEOUT: i32 = 12;
+#[cfg(any(feature = "pg17", feature = "pg18"))]
+pub const FIRST_OWN_TIMEOUT: i32 = 13;
+
 /// The transaction that a process runs now, as locks name it.
 ///
 /// # Safety

@@ -85,6 +85,13 @@ pub fn as_statistics_reader<T>(body: impl FnOnce() -> Result<T, Error>) -> Resul
     switched(role, pg_sys::SECURITY_RESTRICTED_OPERATION, body)
 }
 
+/// Runs `body`, restricted, as the role that monitoring is done by: it may read all statistics and our views, and owns nothing.
+/// The same words on choosing with care.
+pub fn as_monitor<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let role = pg_sys::Oid::from(pg_sys::ROLE_PG_MONITOR);
+    switched(role, pg_sys::SECURITY_RESTRICTED_OPERATION, body)
+}
+
 /// Runs `body` as `role`, which the caller must be entitled to.
 pub fn acting_as<T>(role: pg_sys::Oid, body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     switched(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE, body)

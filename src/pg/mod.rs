@@ -14,6 +14,7 @@ pub mod compat;
 pub mod conflict;
 pub mod databases;
 pub mod detoast;
+pub mod disk;
 pub mod door;
 pub mod estimate;
 pub mod extension_script;

@@ -1,9 +1,10 @@
 //! Where this server is in the WAL: as a primary its position, as a standby what it received and replayed.
 
-use std::ffi::{CStr, CString};
-use std::mem::MaybeUninit;
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
+
+use super::disk;
 
 /// A position in the WAL, as `pg_lsn` counts.
 pub type Position = u64;
@@ -125,14 +126,5 @@ pub fn node_name() -> String {
 
 /// Free bytes of the disk that holds the WAL; None when the system does not say.
 pub fn free_bytes_for_wal() -> Option<u64> {
-    let path = CString::new("pg_wal").ok()?;
-    let mut stat = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: servers run in their data folder; the structure is only read when the call succeeded.
-    unsafe {
-        if libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) != 0 {
-            return None;
-        }
-        let stat = stat.assume_init();
-        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
+    disk::room("pg_wal").ok().map(|room| room.free)
 }

@@ -8,7 +8,8 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use super::sqlstate::{self, Listener};
-use super::{compat, timeout};
+use super::timeout::Bound;
+use super::{compat, signals, timeout};
 use crate::error::Error;
 
 /// What went wrong in a transaction that was rolled back.
@@ -138,6 +139,39 @@ fn abort() {
 /// Runs `body` in a subtransaction: its error undoes its own work and comes out as a value. An interrupt undoes it as well
 /// and goes on upwards.
 pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+    subtransaction_with(body, || true)
+}
+
+/// The same for at most `limit`: what takes longer fails, and the transaction goes on. Works in any session.
+pub fn bounded<T>(limit: Duration, body: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
+    let bound = AssertUnwindSafe(Bound::start(limit));
+    // The end of the bound is a cancel like others; that others come in the same moment is left out of account, except
+    // for the one that ends a worker.
+    let outcome = subtransaction_with(
+        || {
+            let value = body()?;
+            bound.stop();
+            Ok(value)
+        },
+        || !bound.has_passed() || signals::stop_requested(),
+    );
+    let passed = bound.has_passed();
+    outcome.map_err(|failure| {
+        if passed && failure.code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED {
+            Failure {
+                message: format!("took longer than {} ms", limit.as_millis()),
+                ..failure
+            }
+        } else {
+            failure
+        }
+    })
+}
+
+fn subtransaction_with<T>(
+    body: impl FnOnce() -> Result<T, Error>,
+    is_interrupt: impl Fn() -> bool + Copy,
+) -> Result<T, Failure> {
     // SAFETY: the pair of calls below restores what it saved, as the server's own procedural languages do.
     let (context, owner) = unsafe {
         let saved = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
@@ -156,6 +190,7 @@ pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, F
         pg_sys::CurrentResourceOwner = owner;
     };
     let listener = AssertUnwindSafe(Listener::new());
+    let is_interrupt = AssertUnwindSafe(is_interrupt);
     PgTryBuilder::new(AssertUnwindSafe(|| match body() {
         Ok(value) => {
             leave(true);
@@ -166,11 +201,11 @@ pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, F
             Err(Failure::from(error))
         }
     }))
-    .catch_others(|caught| {
+    .catch_others(move |caught| {
         let interrupted = matches!(
             &caught,
             CaughtError::PostgresError(report) if report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
-        );
+        ) && (*is_interrupt)();
         // Left in either case: a session whose error comes up inside a subtransaction cannot end its transaction.
         leave(false);
         if interrupted {

@@ -390,4 +390,51 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("leaves_as", "text"),
         ],
     },
+    DataTable {
+        table: Table::AlertRules,
+        create: include_str!("../../sql/setup/alert_rules.sql"),
+        guards: &[],
+        columns: &[
+            ("alert", "text"),
+            ("enabled", "boolean"),
+            ("warn", "double precision"),
+            ("critical", "double precision"),
+            ("clear", "double precision"),
+            ("for_duration", "interval"),
+            ("keep_for", "interval"),
+        ],
+    },
+    DataTable {
+        table: Table::AlertState,
+        create: include_str!("../../sql/setup/alert_state.sql"),
+        guards: &[],
+        columns: &[
+            ("alert", "text"),
+            ("object", "text"),
+            ("phase", "text"),
+            ("severity", "text"),
+            ("since", "timestamp with time zone"),
+        ],
+    },
+    DataTable {
+        table: Table::AlertNotes,
+        create: include_str!("../../sql/setup/alert_notes.sql"),
+        guards: &[],
+        columns: &[
+            ("kind", "text"),
+            ("alert", "text"),
+            ("object", "text"),
+            ("ends_at", "timestamp with time zone"),
+            ("about", "timestamp with time zone"),
+        ],
+    },
+    DataTable {
+        table: Table::AlertEvaluations,
+        create: include_str!("../../sql/setup/alert_evaluations.sql"),
+        guards: &[],
+        columns: &[
+            ("only_row", "boolean"),
+            ("evaluated_at", "timestamp with time zone"),
+        ],
+    },
 ];

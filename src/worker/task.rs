@@ -7,6 +7,7 @@ use super::board::Role;
 use super::role::{JANITOR_TASKS, KEEPER_TASKS};
 use super::{janitor, maintenance, upkeep};
 use crate::accounting::{keeper, minutes::Source, pause, tally};
+use crate::alert;
 use crate::error::Error;
 use crate::fact_index;
 use crate::guc;
@@ -180,6 +181,13 @@ const KEEPER: &[Task] = &[
         work: Work::Periodic {
             every: || Duration::from_secs(60),
             run: heat_keeper::keep_heat,
+        },
+    },
+    Task {
+        name: "watch_alerts",
+        work: Work::Periodic {
+            every: guc::alert_interval,
+            run: alert::watch_alerts,
         },
     },
 ];

@@ -4,6 +4,7 @@
 //! [`shared`] for a fresh database on the server that all tests of one binary use together.
 
 mod account;
+pub mod alerts;
 mod background;
 pub mod campaign;
 pub mod catalog;
