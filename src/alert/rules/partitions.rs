@@ -21,7 +21,6 @@ pub const RULES: &[Rule] = &[
         remedy: "Make them now. If that waits for a lock, partition_plan() says for whose.",
         run: "SELECT * FROM @extschema@.rotate_partitions();",
         probe: Probe::Code(Code::Coverage),
-        ..RULE
     },
     Rule {
         name: "partition_gap",
@@ -163,7 +162,9 @@ pub const RULES: &[Rule] = &[
         run: "SELECT kind, holder, held_seconds, remedy FROM @extschema@.xmin_horizon WHERE is_oldest;",
         probe: Probe::Monitor(
             "SELECT format('%I.%I', schema_name, table_name), dead_ratio,
-                    format('%s dead rows, %s allowed%s', dead_rows, dead_rows_allowed, '; being vacuumed by process ' || running_pid), remedy
+                    format('%s dead rows, %s allowed%s%s', dead_rows, dead_rows_allowed, '; being vacuumed by process ' || running_pid,
+                           CASE WHEN NOT is_enabled THEN '; autovacuum is off for it' END),
+                    format('VACUUM (VERBOSE) %I.%I;', schema_name, table_name)
              FROM @extschema@.autovacuum_lag
              WHERE dead_rows >= 10000 AND schema_name = '@schema@' AND dead_ratio > 1
                -- The view looks at every table; this is less.
