@@ -30,6 +30,7 @@ pub mod index_clause;
 pub mod index_read;
 pub mod invalidation;
 pub mod jsonb;
+mod key_pages;
 pub mod keyed;
 pub mod layout;
 pub mod leaf;
