@@ -663,6 +663,42 @@ mod tests {
     }
 
     #[test]
+    fn the_place_of_a_key_is_that_of_its_first_entry() {
+        let layout = layout();
+        let mut bytes = empty(0, 0);
+        append(&mut bytes, &tuple(&key([1; 4], 7)));
+        append(&mut bytes, &tuple(&key([2; 4], 3 << 16 | 5)));
+        append(&mut bytes, &tuple(&key([2; 4], 9 << 16 | 1)));
+        append(&mut bytes, &posting_list(&key([3; 4], 0), &[20, 25]));
+        let page = Page::new(&bytes);
+        let place = |value| {
+            let found = page.first_place(&key([value; 4], 0), &layout);
+            found.as_ref().map(pack_place)
+        };
+        assert_eq!(place(1), Some(7));
+        assert_eq!(place(2), Some(3 << 16 | 5));
+        // Of several places in a list only the server can say.
+        assert_eq!((place(0), place(3), place(4)), (None, None, None));
+    }
+
+    #[test]
+    fn an_inner_page_holds_what_cannot_belong_to_its_neighbours() {
+        let layout = layout();
+        let holds = |previous: u32, value| {
+            let mut bytes = empty(INNER, 5);
+            bytes[PREVIOUS..PREVIOUS + 4].copy_from_slice(&previous.to_ne_bytes());
+            append(&mut bytes, &pivot(&key([30, 0, 0, 0], 0), 1, false, 0));
+            append(&mut bytes, &pivot(&key([0; 4], 0), 0, false, 100));
+            append(&mut bytes, &pivot(&key([20, 0, 0, 0], 0), 1, false, 200));
+            Page::new(&bytes).holds(&key([value, 0, 0, 0], 0), &layout)
+        };
+        for previous in [0, 9] {
+            assert!(holds(previous, 20) && holds(previous, 29) && !holds(previous, 31));
+        }
+        assert!(holds(0, 19) && !holds(9, 19));
+    }
+
+    #[test]
     fn what_is_not_plain_is_said_to_be_so() {
         let layout = layout();
         let mut bytes = empty(0, 0);

@@ -1,6 +1,7 @@
 //! The projection: the latest value of each hot attribute, by flush.
 
-use cluster_tests::readings::DOORS;
+use cluster_tests::campaign::Bell;
+use cluster_tests::readings::{DOORS, build_attributes};
 use cluster_tests::{Cluster, Database, Session, shared};
 
 fn ready() -> (Database, Session) {
@@ -138,6 +139,55 @@ fn values_are_typed_and_come_back_as_they_went_in() {
         session.text("SELECT hot_attrs::text = (SELECT jsonb_object_agg(key, value) FROM jsonb_each(hot_attrs))::text FROM entity_jsonb WHERE entity_id = 7"),
         "t"
     );
+}
+
+/// Pages of the index are split, cleared and used again while the flush and searches go by what they said a moment ago.
+#[test]
+fn rows_are_found_by_the_pages_of_their_index_while_these_change() {
+    let (database, mut session) = ready();
+    let (number, text) = (hot(&mut session, "n", "integer"), hot(&mut session, "t", "text"));
+    const ENTITIES: i64 = 30_000;
+    let done = Bell::default();
+    let others: Vec<_> = (0..2)
+        .map(|which| {
+            let done = done.clone();
+            database.background(move |session: &mut Session| {
+                let mut turn = 0i64;
+                while done.silent() {
+                    turn += 1;
+                    if which == 0 {
+                        let entity = turn * 7919 % ENTITIES + 1;
+                        session.exec(&format!(
+                            "SELECT upsert_hot_attrs(1, {entity}, '{{\"n\": {turn}}}')"
+                        ));
+                    } else {
+                        session.exec("VACUUM entity_jsonb");
+                        std::thread::sleep(std::time::Duration::from_millis(100));
+                    }
+                }
+            })
+        })
+        .collect();
+    for round in 1..=6 {
+        // New entities between those that are there, and documents that outgrow their pages.
+        session.exec(&format!(
+            "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_int, value_text)
+             SELECT 1, e, a, CASE a WHEN {number} THEN e * {round} END, CASE a WHEN {text} THEN repeat('x', (e * {round} % 600)::int) END
+             FROM generate_series(1, {ENTITIES}) e, unnest(ARRAY[{number}, {text}]) a WHERE e % 6 < {round};
+             SELECT stage_flush()"
+        ));
+    }
+    done.ring();
+    others.into_iter().for_each(|other| other.join());
+    session.exec("SELECT stage_flush(); SELECT stage_flush()");
+    assert_eq!(session.number("SELECT count(*) FROM projection_pending"), 0);
+    assert_eq!(session.number("SELECT count(*) FROM entity_jsonb"), ENTITIES);
+    assert_eq!(session.number("SELECT count(*) FROM verify_hot(1)"), 0);
+    session.exec("SELECT promote_attribute(1, 'n', true)");
+    build_attributes(&mut session, ENTITIES);
+    let found = "SELECT count(*) FROM find_entities_by_attributes(1, '{\"n\": {\"gte\": 0}}', NULL, 1000000)
+                 JOIN entity_jsonb e USING (entity_id, hot_attrs)";
+    assert_eq!(session.number(found), ENTITIES);
 }
 
 #[test]
