@@ -1,8 +1,10 @@
 //! The server that the benchmarks run on.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use cluster_tests::{Cluster, Database};
+use cluster_tests::{Cluster, Database, Session};
 
 use crate::options::Options;
 
@@ -35,6 +37,7 @@ const RECYCLED_SEGMENTS: usize = 64;
 
 pub struct Server {
     cluster: Arc<Cluster>,
+    kept: RefCell<HashMap<&'static str, Database>>,
     options: Options,
 }
 
@@ -46,6 +49,7 @@ impl Server {
             .fold(builder, |builder, (name, value)| builder.set(name, value));
         let server = Server {
             cluster: builder.start(),
+            kept: RefCell::default(),
             options,
         };
         server.fill_wal();
@@ -65,6 +69,17 @@ impl Server {
         let database = self.cluster.create_database(name);
         database.install();
         database
+    }
+
+    /// One that several cases read, filled for the first of them.
+    pub fn kept_database(&self, name: &'static str, fill: impl FnOnce(&mut Session)) -> Database {
+        let mut kept = self.kept.borrow_mut();
+        let database = kept.entry(name).or_insert_with(|| {
+            let database = self.database(name);
+            fill(&mut database.connect());
+            database
+        });
+        database.clone()
     }
 
     /// For how long the flush keeps moved rows for those who took a snapshot and may look at staging soon. It is a matter of

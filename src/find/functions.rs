@@ -45,6 +45,7 @@ fn find_entities_by_attributes<'a>(
         &installed,
         &question,
         after_entity,
+        usize::try_from(most).unwrap_or(0),
         &mut |entity, attrs, newest| {
             let attrs = attrs.map_or_else(jsonb::empty_object, Jsonb::datum);
             answer.add_values([

@@ -11,7 +11,7 @@ use crate::hot::value::HotValue;
 use crate::installed::{Installed, Table};
 use crate::pg::jsonb::{Container, Jsonb, Value as Stored};
 use crate::pg::memory::Scratch;
-use crate::pg::projection::{ReadLeaf, Reader};
+use crate::pg::projection::{self, ReadLeaf, Reader};
 use crate::pg::settings;
 use crate::sql::{self, argument};
 use crate::staging::judge::ValueType;
@@ -47,11 +47,11 @@ fn satisfied<'a>(
 /// A value of a document; None for JSON, and for what is none of its type.
 pub fn stored_value(value_type: ValueType, stored: Stored) -> Option<HotValue<'static>> {
     match (value_type, stored) {
-        (ValueType::Number, Stored::Number(number)) => number.text().parse().ok().map(HotValue::Number),
+        (ValueType::Number, Stored::Number(number)) => number.double().map(HotValue::Number),
         (ValueType::Number, Stored::Text("NaN")) => Some(HotValue::Number(f64::NAN)),
         (ValueType::Number, Stored::Text("Infinity")) => Some(HotValue::Number(f64::INFINITY)),
         (ValueType::Number, Stored::Text("-Infinity")) => Some(HotValue::Number(f64::NEG_INFINITY)),
-        (ValueType::Integer, Stored::Number(number)) => number.text().parse().ok().map(HotValue::Integer),
+        (ValueType::Integer, Stored::Number(number)) => number.whole().map(HotValue::Integer),
         (ValueType::Boolean, Stored::Boolean(value)) => Some(HotValue::Boolean(value)),
         (ValueType::Timestamp, Stored::Text(text)) => moment::parse(text).map(HotValue::Timestamp),
         (ValueType::Text, Stored::Text(text)) => Some(HotValue::Text(text.to_owned().into())),
@@ -128,17 +128,26 @@ pub fn look_up(
         None if takes_missing => each(entity, None),
         None => Ok(true),
     };
-    if let Some(mut leaves) = Leaves::open(installed, question.tenant_id, entities)? {
+    let mut left = entities;
+    if let Some(mut leaves) = Leaves::open(installed)? {
         let scratch = Scratch::new();
-        for entity in entities {
+        while let Some((entity, others)) = left.split_first() {
             pgrx::check_for_interrupts!();
-            let more =
-                scratch.within(|| leaves.with(question.tenant_id, *entity, |row| look(*entity, row)))?;
+            let Some(leaf) = leaves.of(question.tenant_id, *entity) else {
+                break;
+            };
+            let more = scratch.within(|| {
+                let found = leaf.find(question.tenant_id, *entity);
+                look(*entity, found.as_ref().map(Row::of))
+            })?;
             scratch.reset();
             if !more {
-                break;
+                return Ok(());
             }
+            left = others;
         }
+    }
+    if left.is_empty() {
         return Ok(());
     }
     let text = format!(
@@ -148,7 +157,7 @@ pub fn look_up(
          ORDER BY i.place",
         installed.qualified(Table::Projection)
     );
-    let arguments = vec![argument(question.tenant_id), argument(entities.to_vec())];
+    let arguments = vec![argument(question.tenant_id), argument(left.to_vec())];
     sql::each_kept(&text, arguments, |row| {
         let Some(entity) = row.long(0) else {
             return Ok(true);
@@ -169,42 +178,42 @@ struct Row<'a> {
     is_deleted: bool,
 }
 
-/// The leaves of the projection, those that are needed, where they may be read without the executor.
+impl<'a> Row<'a> {
+    fn of(row: &'a projection::Row) -> Row<'a> {
+        Row {
+            attrs: row.document(),
+            times: row.times(),
+            is_deleted: row.is_deleted(),
+        }
+    }
+}
+
+/// The leaves of the projection, where they may be read without the executor, as they are needed.
 struct Leaves {
     reader: Reader,
     open: Vec<Option<ReadLeaf>>,
 }
 
 impl Leaves {
-    fn open(installed: &Installed, tenant_id: i64, entities: &[i64]) -> Result<Option<Leaves>, Error> {
-        let Some(reader) = Reader::open(installed.require_table(Table::Projection)?) else {
-            return Ok(None);
-        };
-        let mut open: Vec<Option<ReadLeaf>> = Vec::new();
-        for entity in entities {
-            let place = reader.leaf_of(row_hash(tenant_id, *entity));
-            if open.len() <= place {
-                open.resize_with(place + 1, || None);
-            }
-            if open[place].is_none() {
-                let Some(leaf) = reader.leaf(place) else {
-                    return Ok(None);
-                };
-                open[place] = Some(leaf);
-            }
-        }
-        Ok(Some(Leaves { reader, open }))
+    fn open(installed: &Installed) -> Result<Option<Leaves>, Error> {
+        let reader = Reader::open(installed.require_table(Table::Projection)?);
+        Ok(reader.map(|reader| Leaves {
+            reader,
+            open: Vec::new(),
+        }))
     }
 
-    fn with<T>(&mut self, tenant_id: i64, entity_id: i64, body: impl FnOnce(Option<Row>) -> T) -> T {
+    /// The one in which an entity is. None where only the executor is right.
+    fn of(&mut self, tenant_id: i64, entity_id: i64) -> Option<&mut ReadLeaf> {
         let place = self.reader.leaf_of(row_hash(tenant_id, entity_id));
-        let leaf = self.open.get_mut(place).and_then(Option::as_mut);
-        let found = leaf.and_then(|leaf| leaf.find(tenant_id, entity_id));
-        body(found.as_ref().map(|row| Row {
-            attrs: row.document(),
-            times: row.times(),
-            is_deleted: row.is_deleted(),
-        }))
+        if self.open.len() <= place {
+            self.open.resize_with(place + 1, || None);
+        }
+        let leaf = &mut self.open[place];
+        if leaf.is_none() {
+            *leaf = self.reader.leaf(place);
+        }
+        leaf.as_mut()
     }
 }
 

@@ -1,13 +1,16 @@
 //! A search as it was asked, understood: which attributes, what of each, and where its latest values are kept.
 
 use pgrx::datum::Interval;
+use pgrx::pg_sys;
 
 use super::fault::Fault;
 use super::filter::{self, Node, Test};
 use crate::error::Error;
 use crate::ingest::document::{self, json};
 use crate::installed::{Installed, Table};
+use crate::pg::index_read::Scalar;
 use crate::pg::jsonb::{Container, Jsonb, Shape, Value};
+use crate::pg::keyed::Keyed;
 use crate::pg::process;
 use crate::sql::{argument, read};
 use crate::staging::judge::ValueType;
@@ -119,6 +122,39 @@ fn since(within: Option<Interval>) -> Result<i64, Error> {
 
 /// What is kept of each. What is being filled, or being emptied, is not trusted.
 fn kept(installed: &Installed, attributes: &[Attribute]) -> Result<Vec<Kept>, Error> {
+    let ready = match ready(installed, attributes)? {
+        Some(ready) => ready,
+        None => ready_by_sql(installed, attributes)?,
+    };
+    let one = |(attribute, (hot, search)): (&Attribute, (bool, bool))| {
+        if !attribute.is_hot || !hot {
+            Kept::Cold
+        } else if attribute.is_searchable && search && attribute.value_type != ValueType::Json {
+            Kept::Searchable
+        } else {
+            Kept::Hot
+        }
+    };
+    Ok(attributes.iter().zip(ready).map(one).collect())
+}
+
+/// Of each attribute whether the documents have it, and the table that is indexed by values. None where only the executor is right.
+fn ready(installed: &Installed, attributes: &[Attribute]) -> Result<Option<Vec<(bool, bool)>>, Error> {
+    let key = [(("attribute_id", pg_sys::INT4OID), pg_sys::F_BTINT4CMP)];
+    let columns = [("hot_ready", pg_sys::BOOLOID), ("search_ready", pg_sys::BOOLOID)];
+    let table = Keyed::open(installed.require_table(Table::AttributeBuilds)?, &key, columns);
+    Ok(table.map(|table| {
+        let one = |attribute: &Attribute| {
+            let found = table.find(&[Scalar::Small(attribute.id)], |row| {
+                (row.boolean(0), row.boolean(1))
+            });
+            found.unwrap_or((true, true))
+        };
+        attributes.iter().map(one).collect()
+    }))
+}
+
+fn ready_by_sql(installed: &Installed, attributes: &[Attribute]) -> Result<Vec<(bool, bool)>, Error> {
     let text = format!(
         "SELECT attribute_id, hot_ready, search_ready FROM {} WHERE attribute_id = ANY ($1)",
         installed.qualified(Table::AttributeBuilds)
@@ -130,21 +166,14 @@ fn kept(installed: &Installed, attributes: &[Attribute]) -> Result<Vec<Kept>, Er
             if let (Some(id), Some(hot), Some(search)) =
                 (row.get::<i32>(1)?, row.get::<bool>(2)?, row.get::<bool>(3)?)
             {
-                found.push((id, hot, search));
+                found.push((id, (hot, search)));
             }
         }
         Ok(found)
     })?;
     let one = |attribute: &Attribute| {
-        let state = building.iter().find(|(id, ..)| *id == attribute.id);
-        let (hot, search) = state.map_or((true, true), |(_, hot, search)| (*hot, *search));
-        if !attribute.is_hot || !hot {
-            Kept::Cold
-        } else if attribute.is_searchable && search && attribute.value_type != ValueType::Json {
-            Kept::Searchable
-        } else {
-            Kept::Hot
-        }
+        let found = building.iter().find(|(id, _)| *id == attribute.id);
+        found.map_or((true, true), |(_, ready)| *ready)
     };
     Ok(attributes.iter().map(one).collect())
 }

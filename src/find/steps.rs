@@ -3,16 +3,18 @@
 
 use super::cold::{self, Budget};
 use super::question::{Kept, Question};
-use super::{explain, hot, search};
+use super::search::{LONG, Lists, QUICK, Stream};
+use super::{explain, hot};
 use crate::error::Error;
 use crate::installed::Installed;
 use crate::pg::jsonb::Jsonb;
 
 /// Entities of the projection that are looked at before the longest lists of the index are collected: if values that satisfy are
 /// dense, that is faster.
-const GLANCE: i64 = 50_000;
+const GLANCE: i64 = 10_000;
 
 /// Candidates that are looked at together; more each time, since fewer of them satisfy than was hoped for.
+const LEAST_CHUNK: usize = 4;
 const FIRST_CHUNK: usize = 256;
 const LARGEST_CHUNK: usize = 16_384;
 
@@ -20,7 +22,9 @@ const LARGEST_CHUNK: usize = 16_384;
 pub type Receive<'a> = dyn FnMut(i64, Option<&Jsonb>, i64) -> Result<bool, Error> + 'a;
 
 /// Where candidates come from.
-enum Source {
+enum Source<'a> {
+    /// The index, in order.
+    Indexed(Stream<'a>),
     /// These, in order.
     Listed { entities: Vec<i64>, next: usize },
     /// The projection as a whole.
@@ -29,11 +33,12 @@ enum Source {
     Facts,
 }
 
-/// Goes through what satisfies the question, behind `after`, in order, until `receive` has enough.
+/// Goes through what satisfies the question, behind `after`, in order, until `receive` has enough, which is after `most`.
 pub fn run(
     installed: &Installed,
     question: &Question,
     after: Option<i64>,
+    most: usize,
     receive: &mut Receive,
 ) -> Result<(), Error> {
     if question.is_impossible() {
@@ -44,6 +49,7 @@ pub fn run(
         question,
         budget: Budget::new(),
         after,
+        most,
         receive,
         enough: false,
     };
@@ -55,17 +61,22 @@ struct Steps<'a, 'r> {
     question: &'a Question,
     budget: Budget,
     after: Option<i64>,
+    most: usize,
     receive: &'a mut Receive<'r>,
     enough: bool,
 }
 
-impl Steps<'_, '_> {
+impl<'a> Steps<'a, '_> {
     fn run(&mut self) -> Result<(), Error> {
         let has = |kept| self.question.of(kept).next().is_some();
         let (searchable, hot, cold) = (has(Kept::Searchable), has(Kept::Hot), has(Kept::Cold));
         if searchable {
-            if let Some(entities) = self.listed(true)? {
-                return self.go_through(Source::Listed { entities, next: 0 });
+            if let Some(stream) = Stream::open(self.installed, self.question, self.after)? {
+                return self.go_through(Source::Indexed(stream));
+            }
+            let mut lists = Lists::open(self.installed, self.question, self.after)?;
+            if let Some(entities) = lists.candidates(&QUICK)? {
+                return self.go_through(self.listed(entities));
             }
             if !cold {
                 // Goes on where it stopped.
@@ -73,8 +84,8 @@ impl Steps<'_, '_> {
                     return Ok(());
                 }
             }
-            if let Some(entities) = self.listed(false)? {
-                return self.go_through(Source::Listed { entities, next: 0 });
+            if let Some(entities) = lists.candidates(&LONG)? {
+                return self.go_through(self.listed(entities));
             }
         }
         if (searchable || hot) && !cold {
@@ -93,8 +104,12 @@ impl Steps<'_, '_> {
         self.go_through(Source::Facts)
     }
 
-    fn listed(&self, quickly: bool) -> Result<Option<Vec<i64>>, Error> {
-        search::candidates(self.installed, self.question, self.after, quickly)
+    /// Those that were not looked at since the list was begun.
+    fn listed(&self, entities: Vec<i64>) -> Source<'a> {
+        let next = self
+            .after
+            .map_or(0, |after| entities.partition_point(|entity| *entity <= after));
+        Source::Listed { entities, next }
     }
 
     /// Without cold attributes the projection says it all; whether there is more behind the `most` that were looked at.
@@ -109,7 +124,11 @@ impl Steps<'_, '_> {
     }
 
     fn go_through(&mut self, mut source: Source) -> Result<(), Error> {
-        let mut size = FIRST_CHUNK;
+        let mut size = match source {
+            // All of them have the value, and most will satisfy.
+            Source::Indexed(_) => self.most.clamp(LEAST_CHUNK, FIRST_CHUNK),
+            _ => FIRST_CHUNK,
+        };
         while !self.enough {
             let (mut chunk, more) = self.next(&mut source, size)?;
             let mut conditions = self.question.of(Kept::Cold);
@@ -131,6 +150,11 @@ impl Steps<'_, '_> {
     /// Candidates with the newest time of what is known of them, and whether there may be more behind them.
     fn next(&mut self, source: &mut Source, size: usize) -> Result<(Vec<(i64, i64)>, bool), Error> {
         match source {
+            Source::Indexed(stream) => {
+                let found = stream.next(size);
+                let more = found.len() == size;
+                Ok((found.into_iter().map(|entity| (entity, i64::MIN)).collect(), more))
+            }
             Source::Listed { entities, next } => {
                 let chunk = entities.iter().skip(*next).take(size);
                 let chunk: Vec<(i64, i64)> = chunk.map(|entity| (*entity, i64::MIN)).collect();

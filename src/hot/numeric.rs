@@ -177,11 +177,51 @@ fn parts(stored: &[u8]) -> Option<Parts<'_>> {
 }
 
 impl Parts<'_> {
+    /// The first so many places as one number, if it is not too large.
+    fn digits(&self, count: usize) -> Option<i64> {
+        let places = (0..i32::try_from(count).ok()?).map(|place| self.place(self.weight - place));
+        (count <= MOST_PLACES).then(|| places.fold(0, |digits, place| digits * 10_000 + i64::from(place)))
+    }
+
     fn place(&self, weight: i32) -> u16 {
         let index = usize::try_from(self.weight - weight).unwrap_or(usize::MAX / 4);
         let bytes = self.places.get(index * 2..index * 2 + 2);
         bytes.map_or(0, |bytes| u16::from_ne_bytes([bytes[0], bytes[1]]))
     }
+}
+
+/// Places that fit into a bigint, whatever they are.
+const MOST_PLACES: usize = 4;
+
+/// Powers of the base that a double holds without loss.
+const EXACT_POWERS: [f64; 6] = [1.0, 1e4, 1e8, 1e12, 1e16, 1e20];
+
+/// The double that is nearest to a number. None for what takes more than one step to convert.
+pub fn double(stored: &[u8]) -> Option<f64> {
+    let parts = parts(stored)?;
+    let count = parts.places.len() / 2;
+    let digits = parts
+        .digits(count)
+        .filter(|digits| *digits <= 1 << f64::MANTISSA_DIGITS)?;
+    // Of two numbers without a loss: what comes of them is rounded once.
+    let power = parts.weight - (count as i32 - 1);
+    let scale = EXACT_POWERS.get(power.unsigned_abs() as usize)?;
+    let size = match power {
+        0.. => digits as f64 * scale,
+        _ => digits as f64 / scale,
+    };
+    Some(if parts.negative { -size } else { size })
+}
+
+/// The whole number that it is. None for what is none, or is not said in one step.
+pub fn whole(stored: &[u8]) -> Option<i64> {
+    let parts = parts(stored)?;
+    let count = usize::try_from(parts.weight + 1).ok()?;
+    if parts.places.len() / 2 > count {
+        return None;
+    }
+    let size = parts.digits(count)?;
+    Some(if parts.negative { -size } else { size })
 }
 
 /// Which of two is greater, whatever the digits that are shown.
@@ -294,6 +334,38 @@ mod tests {
         assert_eq!(text(&double(-0.0)).unwrap(), "0");
         assert_eq!(text(&double(0.1 + 0.2)).unwrap(), "0.30000000000000004");
         assert_eq!(text(&double(1e22)).unwrap(), "10000000000000000000000");
+    }
+
+    #[test]
+    fn numbers_are_read_as_their_text_says_or_not_at_all() {
+        let mut read = 0;
+        let of_text = (0..200_000).map(|n| f64::from(n * 7919 % 100_003) / 1000.0 - 20.0);
+        for value in DOUBLES.into_iter().chain(of_text) {
+            if let Some(found) = super::double(&double(value)) {
+                assert_eq!(found, value);
+                read += 1;
+            }
+        }
+        assert!(read > 200_000, "{read}");
+        for value in [
+            0,
+            1,
+            -1,
+            9999,
+            10_000,
+            -10_001,
+            99_990_000,
+            1 << 53,
+            9_999_999_999_999_999,
+        ] {
+            assert_eq!(super::whole(&whole(value)), Some(value));
+        }
+        for value in [i64::MAX, i64::MIN, 10_000_000_000_000_000] {
+            assert!(super::whole(&whole(value)).is_none_or(|found| found == value));
+        }
+        assert_eq!(super::whole(&double(0.5)), None);
+        assert_eq!(super::whole(&double(1.5)), None);
+        assert_eq!(super::whole(&double(1e300)), None);
     }
 
     #[test]

@@ -19,7 +19,8 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Answer {
         // SAFETY: promised by the caller. Refuses callers that take no set.
         unsafe {
             let info: pg_sys::FunctionCallInfo = ArgAbi::unbox_arg_unchecked(arg);
-            pg_sys::InitMaterializedSRF(info, 0);
+            // Whoever calls knows the columns; to look them up again would take longer than to find some rows.
+            pg_sys::InitMaterializedSRF(info, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
             Answer {
                 result: (*info).resultinfo.cast(),
             }

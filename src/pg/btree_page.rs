@@ -26,6 +26,7 @@ const ITEM: usize = 4;
 
 /// Where things are in the special space of a page of a b-tree.
 const OPAQUE: usize = PAGE - 16;
+const PREVIOUS: usize = OPAQUE;
 const NEXT: usize = OPAQUE + 4;
 const LEVEL: usize = OPAQUE + 8;
 const FLAGS: usize = OPAQUE + 12;
@@ -178,6 +179,10 @@ impl<'a> Page<'a> {
     /// A page that nobody has to see to before it takes tuples.
     pub fn is_leaf_to_fill(self) -> bool {
         self.is_in_use(0) && self.number(FLAGS) & IS_SPLIT_INCOMPLETELY == 0
+    }
+
+    fn is_leftmost(self) -> bool {
+        self.word(PREVIOUS) == 0
     }
 
     fn is_rightmost(self) -> bool {
@@ -345,6 +350,31 @@ impl<'a> Page<'a> {
             u32::from(self.number(at)) << 16 | u32::from(self.number(at + 2)),
             item,
         ))
+    }
+
+    /// Of an inner page: whether a key belongs below it. The first item stands for all that is less than the second, so only a
+    /// page that is the first of its level, or is not asked about less than its second, is sure of that.
+    pub fn holds(self, key: &Key, layout: &Layout) -> bool {
+        let second = self.first() + 1;
+        let not_left = second > self.items() || self.compare(key, layout, second) != Some(Ordering::Less);
+        (not_left || self.is_leftmost()) && self.reaches(key, layout) == Some(true)
+    }
+
+    /// Of a leaf: the place in the table that the first entry with these values names, whatever its own. None if there is none, or
+    /// only the server can say.
+    pub fn first_place(self, key: &Key, layout: &Layout) -> Option<pg_sys::ItemPointerData> {
+        let item = self
+            .position(key, layout, 0)
+            .filter(|item| *item <= self.items())?;
+        let at = self.tuple_at(item);
+        let found = Key {
+            place: self.place_at(at),
+            ..*key
+        };
+        // With its own place the key is equal, if the values are. Of a posting list the place is something else.
+        let is_list = self.number(at + INFO) & OTHER_USE != 0;
+        let is_equal = !is_list && self.compare(&found, layout, item) == Some(Ordering::Equal);
+        is_equal.then(|| unpack_place(found.place))
     }
 
     /// Of a leaf: before which item an entry comes. None when it is, or falls into, one that is there.
@@ -630,6 +660,42 @@ mod tests {
             Page::new(&empty(INNER, 0)).child(&key([0; 4], 0), &layout, 0),
             None
         );
+    }
+
+    #[test]
+    fn the_place_of_a_key_is_that_of_its_first_entry() {
+        let layout = layout();
+        let mut bytes = empty(0, 0);
+        append(&mut bytes, &tuple(&key([1; 4], 7)));
+        append(&mut bytes, &tuple(&key([2; 4], 3 << 16 | 5)));
+        append(&mut bytes, &tuple(&key([2; 4], 9 << 16 | 1)));
+        append(&mut bytes, &posting_list(&key([3; 4], 0), &[20, 25]));
+        let page = Page::new(&bytes);
+        let place = |value| {
+            let found = page.first_place(&key([value; 4], 0), &layout);
+            found.as_ref().map(pack_place)
+        };
+        assert_eq!(place(1), Some(7));
+        assert_eq!(place(2), Some(3 << 16 | 5));
+        // Of several places in a list only the server can say.
+        assert_eq!((place(0), place(3), place(4)), (None, None, None));
+    }
+
+    #[test]
+    fn an_inner_page_holds_what_cannot_belong_to_its_neighbours() {
+        let layout = layout();
+        let holds = |previous: u32, value| {
+            let mut bytes = empty(INNER, 5);
+            bytes[PREVIOUS..PREVIOUS + 4].copy_from_slice(&previous.to_ne_bytes());
+            append(&mut bytes, &pivot(&key([30, 0, 0, 0], 0), 1, false, 0));
+            append(&mut bytes, &pivot(&key([0; 4], 0), 0, false, 100));
+            append(&mut bytes, &pivot(&key([20, 0, 0, 0], 0), 1, false, 200));
+            Page::new(&bytes).holds(&key([value, 0, 0, 0], 0), &layout)
+        };
+        for previous in [0, 9] {
+            assert!(holds(previous, 20) && holds(previous, 29) && !holds(previous, 31));
+        }
+        assert!(holds(0, 19) && !holds(9, 19));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
 use pgrx::prelude::*;
 
 use crate::hot::document::{self, Kind};
+use crate::hot::numeric;
 
 /// An argument of a function, not read yet.
 pub struct Jsonb<'a> {
@@ -334,6 +335,23 @@ impl<'a> Value<'a> {
 }
 
 impl Number<'_> {
+    /// As it is stored, its length in front.
+    fn bytes(&self) -> &[u8] {
+        let start = self.numeric.cast::<u8>();
+        // SAFETY: a numeric inside a document, which has its length in front in four bytes.
+        unsafe { std::slice::from_raw_parts(start, pgrx::varlena::varsize_any(start.cast())) }
+    }
+
+    /// The double that is nearest.
+    pub fn double(&self) -> Option<f64> {
+        numeric::double(self.bytes()).or_else(|| self.text().parse().ok())
+    }
+
+    /// None where it is no bigint.
+    pub fn whole(&self) -> Option<i64> {
+        numeric::whole(self.bytes()).or_else(|| self.text().parse().ok())
+    }
+
     /// All digits, without an exponent.
     pub fn text(&self) -> String {
         // SAFETY: a numeric; the server's string is freed after it was copied.

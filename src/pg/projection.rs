@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 use super::citus;
 use super::compat;
 use super::jsonb::Jsonb;
+use super::key_pages::KeyPages;
 use super::layout;
 use super::lock;
 use super::memory::Scratch;
@@ -200,6 +201,7 @@ struct Lookup {
     slot: *mut pg_sys::TupleTableSlot,
     descriptor: pg_sys::TupleDesc,
     keys: [pg_sys::ScanKeyData; KEYS],
+    pages: KeyPages,
 }
 
 impl Lookup {
@@ -224,14 +226,40 @@ impl Lookup {
                 scan: compat::begin_index_scan(relation.as_ptr(), key.pointer, snapshot, KEYS as i32),
                 slot: pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsBufferHeapTuple),
                 descriptor,
+                pages: KeyPages::new(relation.as_ptr(), key.pointer),
             }
         }
     }
 
     fn find(&mut self, tenant_id: i64, entity_id: i64) -> Option<Row> {
+        match self.pages.place(tenant_id, entity_id) {
+            Some(place) => self
+                .at(place, tenant_id, entity_id)
+                .or_else(|| self.search(tenant_id, entity_id)),
+            None => self.search(tenant_id, entity_id),
+        }
+    }
+
+    /// The row at a place, or the version of it that the snapshot sees, if it has this key.
+    fn at(&mut self, place: pg_sys::ItemPointerData, tenant_id: i64, entity_id: i64) -> Option<Row> {
+        // SAFETY: the scan is open, and the place is one of the table's.
+        unsafe {
+            (*self.scan).xs_heaptid = place;
+            (*self.scan).xs_heap_continue = false;
+            if !pg_sys::index_fetch_heap(self.scan, self.slot) {
+                return None;
+            }
+        }
+        let row = self.row();
+        let key = |column: usize| row.values[column].value() as i64;
+        ((key(0), key(1)) == (tenant_id, entity_id)).then_some(row)
+    }
+
+    /// The server's own search.
+    fn search(&mut self, tenant_id: i64, entity_id: i64) -> Option<Row> {
         self.keys[0].sk_argument = pg_sys::Datum::from(tenant_id);
         self.keys[1].sk_argument = pg_sys::Datum::from(entity_id);
-        // SAFETY: the scan is open; the keys are copied by it. A tuple that is found stays pinned by the slot.
+        // SAFETY: the scan is open; the keys are copied by it.
         unsafe {
             let keys = self.keys.as_mut_ptr();
             pg_sys::index_rescan(self.scan, keys, KEYS as i32, std::ptr::null_mut(), 0);
@@ -239,6 +267,14 @@ impl Lookup {
             if !pg_sys::index_getnext_slot(self.scan, forward, self.slot) {
                 return None;
             }
+        }
+        Some(self.row())
+    }
+
+    /// The row that was found.
+    fn row(&self) -> Row {
+        // SAFETY: a tuple that is found stays pinned by the slot.
+        unsafe {
             let tuple = (*self.slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple;
             let mut row = Row {
                 place: (*tuple).t_self,
@@ -248,7 +284,7 @@ impl Lookup {
             };
             let (values, nulls) = (row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
             pg_sys::heap_deform_tuple(tuple, self.descriptor, values, nulls);
-            Some(row)
+            row
         }
     }
 }

@@ -4,6 +4,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::compat;
+
 /// The name of a relation, or its number if it is gone.
 pub fn name_of(oid: pg_sys::Oid) -> String {
     // SAFETY: a catalog lookup inside a transaction; the name is a copy that is ours.
@@ -82,6 +84,30 @@ impl Relation {
 
     pub fn has_index(&self) -> bool {
         self.class().relhasindex
+    }
+
+    /// How many columns it has or had.
+    pub fn columns(&self) -> usize {
+        // SAFETY: open, so its descriptor is there.
+        usize::try_from(unsafe { (*(*self.pointer).rd_att).natts }).unwrap_or(0)
+    }
+
+    /// The place of a column, counted from 0, if it has one of that name and type.
+    pub fn place(&self, name: &str, kind: pg_sys::Oid) -> Option<usize> {
+        (0..self.columns()).find(|place| {
+            // SAFETY: open, so its descriptor is there, with as many columns as it says.
+            unsafe {
+                let column = &*compat::column((*self.pointer).rd_att, *place as i32);
+                !column.attisdropped
+                    && column.atttypid == kind
+                    && CStr::from_ptr(column.attname.data.as_ptr()).to_bytes() == name.as_bytes()
+            }
+        })
+    }
+
+    /// It may have children whose rows count as its own.
+    pub fn has_children(&self) -> bool {
+        self.class().relhassubclass
     }
 
     pub fn has_rules(&self) -> bool {

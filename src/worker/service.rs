@@ -31,6 +31,10 @@ const JOB_LIMIT: Duration = Duration::from_secs(3600);
 /// How long one job of the janitor goes on while others wait.
 const JOB_TURN: Duration = Duration::from_secs(10);
 
+/// How long it is believed that there is nothing to do while no transaction ends that could have written anything. Longer would
+/// save little; shorter, and the looks are most of what an idle worker costs.
+const IDLE_FOR: Duration = Duration::from_secs(3);
+
 /// How long it is taken for granted that no restore has begun.
 const READY_FOR: Duration = Duration::from_secs(5);
 
@@ -197,6 +201,9 @@ impl Service {
             return true;
         }
         entry.begin(now, every());
+        if self.is_idle() {
+            return true;
+        }
         self.run_periodic(index, every(), run)
     }
 
@@ -207,7 +214,8 @@ impl Service {
             Work::OnDemand(_) | Work::InSteps(_) => None,
         });
         let nap = every.fold(LONGEST_NAP, Duration::min);
-        while self.is_idle() && !signals::asks_for_attention() {
+        let since = Instant::now();
+        while self.is_idle() && !signals::asks_for_attention() && since.elapsed() < LONGEST_NAP {
             signals::wait(nap);
         }
     }
@@ -248,7 +256,7 @@ impl Service {
                     }
                 }
                 if report.idle {
-                    self.idle_since = Some((completed, Instant::now() + LONGEST_NAP));
+                    self.idle_since = Some((completed, Instant::now() + IDLE_FOR));
                 }
             }
             Ok(Outcome::Waiting(reason)) => {

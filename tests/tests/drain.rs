@@ -52,6 +52,42 @@ fn rows_that_are_committed_while_it_waits_are_moved_too() {
 }
 
 #[test]
+fn documents_that_are_behind_are_waited_for_and_said_to_be_so() {
+    let database = shared::database();
+    let mut session = database.install();
+    session.exec("SELECT register_attribute(1, 'temperature', 'number', is_hot => true)");
+    let mut holder = database.connect();
+    holder.exec("BEGIN; INSERT INTO entity_jsonb (tenant_id, entity_id, as_of) VALUES (1, 3, now())");
+    session.exec(
+        "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_num)
+         SELECT 1, entity, attribute_id, 5 FROM generate_series(1, 4) entity, attributes",
+    );
+    let drain = |timeout: &str| database.psql(&format!("SELECT drain('{timeout}')"));
+    let start = Instant::now();
+    let said = drain("300 ms");
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    assert!(
+        said.stdout.contains("\n t\n"),
+        "staging is empty: {}",
+        said.stdout
+    );
+    assert!(said.stderr.contains("projection_pending"), "{}", said.stderr);
+    assert_eq!(session.number("SELECT count(*) FROM projection_pending"), 1);
+    // Who is paused does not wait for what cannot come.
+    session.exec("SELECT pause()");
+    let start = Instant::now();
+    assert!(session.is_true("SELECT drain('1 min')"));
+    assert!(start.elapsed() < Duration::from_secs(30));
+    session.exec("SELECT resume()");
+    let draining = database.background(|session| session.is_true("SELECT drain('30 s')"));
+    holder.exec("ROLLBACK");
+    assert!(draining.join());
+    assert_eq!(session.number("SELECT count(*) FROM projection_pending"), 0);
+    assert_eq!(session.text("SELECT entity_latest(1, 3)"), "{\"temperature\": 5}");
+    assert_eq!(drain("10 s").stderr, "");
+}
+
+#[test]
 fn a_timeout_must_be_a_time() {
     let database = shared::database();
     let mut session = database.install();

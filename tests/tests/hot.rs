@@ -1,6 +1,7 @@
 //! The projection: the latest value of each hot attribute, by flush.
 
-use cluster_tests::readings::DOORS;
+use cluster_tests::campaign::Bell;
+use cluster_tests::readings::{DOORS, build_attributes};
 use cluster_tests::{Cluster, Database, Session, shared};
 
 fn ready() -> (Database, Session) {
@@ -138,6 +139,171 @@ fn values_are_typed_and_come_back_as_they_went_in() {
         session.text("SELECT hot_attrs::text = (SELECT jsonb_object_agg(key, value) FROM jsonb_each(hot_attrs))::text FROM entity_jsonb WHERE entity_id = 7"),
         "t"
     );
+}
+
+/// Pages of the index are split, cleared and used again while the flush and searches go by what they said a moment ago.
+#[test]
+fn rows_are_found_by_the_pages_of_their_index_while_these_change() {
+    let (database, mut session) = ready();
+    let (number, text) = (hot(&mut session, "n", "integer"), hot(&mut session, "t", "text"));
+    const ENTITIES: i64 = 30_000;
+    let done = Bell::default();
+    let others: Vec<_> = (0..2)
+        .map(|which| {
+            let done = done.clone();
+            database.background(move |session: &mut Session| {
+                let mut turn = 0i64;
+                while done.silent() {
+                    turn += 1;
+                    if which == 0 {
+                        let entity = turn * 7919 % ENTITIES + 1;
+                        session.exec(&format!(
+                            "SELECT upsert_hot_attrs(1, {entity}, '{{\"n\": {turn}}}')"
+                        ));
+                    } else {
+                        session.exec("VACUUM entity_jsonb");
+                        std::thread::sleep(std::time::Duration::from_millis(100));
+                    }
+                }
+            })
+        })
+        .collect();
+    for round in 1..=6 {
+        // New entities between those that are there, and documents that outgrow their pages.
+        session.exec(&format!(
+            "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_int, value_text)
+             SELECT 1, e, a, CASE a WHEN {number} THEN e * {round} END, CASE a WHEN {text} THEN repeat('x', (e * {round} % 600)::int) END
+             FROM generate_series(1, {ENTITIES}) e, unnest(ARRAY[{number}, {text}]) a WHERE e % 6 < {round};
+             SELECT stage_flush()"
+        ));
+    }
+    done.ring();
+    others.into_iter().for_each(|other| other.join());
+    session.exec("SELECT stage_flush(); SELECT stage_flush()");
+    assert_eq!(session.number("SELECT count(*) FROM projection_pending"), 0);
+    assert_eq!(session.number("SELECT count(*) FROM entity_jsonb"), ENTITIES);
+    assert_eq!(session.number("SELECT count(*) FROM verify_hot(1)"), 0);
+    session.exec("SELECT promote_attribute(1, 'n', true)");
+    build_attributes(&mut session, ENTITIES);
+    let found = "SELECT count(*) FROM find_entities_by_attributes(1, '{\"n\": {\"gte\": 0}}', NULL, 1000000)
+                 JOIN entity_jsonb e USING (entity_id, hot_attrs)";
+    assert_eq!(session.number(found), ENTITIES);
+}
+
+#[test]
+fn of_one_key_twice_in_a_batch_the_newest_wins_and_then_the_greatest() {
+    let (_database, mut session) = ready();
+    let (number, text) = (hot(&mut session, "n", "number"), hot(&mut session, "t", "text"));
+    session.exec(&format!(
+        "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, ingested_at, observed_at, value_num)
+         SELECT 1, 1, {number}, at, observed, value FROM date_trunc('minute', now()) at, (VALUES
+             (date_trunc('minute', now()) - interval '1 s', 1.0), (date_trunc('minute', now()) - interval '1 s', 30),
+             (date_trunc('minute', now()) - interval '1 s', 4), (date_trunc('minute', now()) - interval '2 s', 99)) v (observed, value);
+         INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, ingested_at, value_text)
+         SELECT 1, 1, {text}, date_trunc('minute', now()), value FROM unnest('{{ab,b,aa}}'::text[]) value;
+         SELECT stage_flush()"
+    ));
+    assert_eq!(document(&mut session, 1), "{\"n\": 30, \"t\": \"b\"}");
+    assert_eq!(session.number("SELECT count(*) FROM entity_values_ts"), 7);
+}
+
+#[test]
+fn sessions_with_keys_in_opposite_order_never_stop_the_flush() {
+    let (database, mut session) = ready();
+    let id = hot(&mut session, "t", "integer");
+    let writer = |order: &'static str| {
+        database.background(move |session: &mut Session| {
+            let mut deadlocks = 0;
+            for turn in 0..150 {
+                let upserts = format!(
+                    "BEGIN; SELECT upsert_hot_attrs(1, e, '{{\"t\": {turn}}}') FROM generate_series(1, 6) e ORDER BY e {order}; COMMIT"
+                );
+                if let Err(failure) = session.try_exec(&upserts) {
+                    // Of one another they may; each of them wanted what the other had.
+                    assert_eq!(failure.code, "40P01", "{failure:?}");
+                    session.exec("ROLLBACK");
+                    deadlocks += 1;
+                }
+            }
+            deadlocks
+        })
+    };
+    session.exec("SET lock_timeout = '1ms'");
+    let writers = [writer("ASC"), writer("DESC")];
+    for turn in 0..60 {
+        // In an order of its own, and an error if it ever waited.
+        session.exec(&format!(
+            "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_int)
+             SELECT 1, e, {id}, 1000 + {turn} FROM unnest('{{4,2,6,1,3,5}}'::int[]) e; SELECT stage_flush()"
+        ));
+    }
+    let deadlocks: Vec<i32> = writers.into_iter().map(|writer| writer.join()).collect();
+    assert!(deadlocks.iter().all(|count| *count < 150), "{deadlocks:?}");
+    session.exec("SELECT stage_flush(); SELECT stage_flush()");
+    assert_eq!(session.number("SELECT count(*) FROM projection_pending"), 0);
+    assert_eq!(session.number("SELECT count(*) FROM verify_hot(1)"), 0);
+}
+
+/// Documents are written seldomer, so that few dead versions pile up; what comes meanwhile is not lost, and is there at the end.
+#[test]
+fn while_a_snapshot_is_held_documents_are_written_seldomer() {
+    let cluster = Cluster::builder()
+        .set("pg_telemetry.projection_min_interval", "2s")
+        .start();
+    let database = cluster.create_database("spaced");
+    let mut session = database.install();
+    let id = hot(&mut session, "t", "integer");
+    let mut turn = 0;
+    let mut flush = |session: &mut Session| {
+        turn += 1;
+        session.exec(&format!(
+            "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_int)
+             SELECT 1, e, {id}, {turn} FROM generate_series(1, 20) e; SELECT stage_flush()"
+        ));
+        turn
+    };
+    let shown =
+        |session: &mut Session| session.number("SELECT min((hot_attrs ->> 't')::int) FROM entity_jsonb");
+    let first = flush(&mut session);
+    assert_eq!(shown(&mut session), first);
+    let mut holder = database.connect();
+    holder.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM attributes");
+    // A snapshot is not old at once, and then nothing is spaced.
+    let (mut written, mut waited) = (Vec::new(), 0);
+    let start = std::time::Instant::now();
+    let mut last = 0;
+    while start.elapsed() < std::time::Duration::from_secs(18) {
+        let flushed = flush(&mut session);
+        let found = shown(&mut session);
+        if found != last {
+            written.push(start.elapsed());
+            last = found;
+        }
+        if found < flushed {
+            waited += 1;
+            assert!(session.number("SELECT count(*) FROM projection_pending") > 0);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    let spaced = |from: u64| written.iter().filter(|at| at.as_secs() >= from).count();
+    assert!(
+        spaced(0) - spaced(9) > 10,
+        "at first with every flush: {written:?}"
+    );
+    assert!(
+        (1..=4).contains(&spaced(13)),
+        "then every two seconds: {written:?}"
+    );
+    assert!(waited > 10, "{waited} flushes kept it for later");
+    assert_eq!(
+        holder.number("SELECT count(*) FROM entity_jsonb WHERE hot_attrs = '{\"t\": 1}'"),
+        20
+    );
+    holder.exec("COMMIT");
+    let flushed = flush(&mut session);
+    assert_eq!(shown(&mut session), flushed);
+    assert_eq!(session.number("SELECT count(*) FROM projection_pending"), 0);
+    assert_eq!(session.number("SELECT count(*) FROM verify_hot(1)"), 0);
 }
 
 #[test]

@@ -15,6 +15,7 @@ const TIME: &str = "µs/call";
 const RATE: &str = "calls/s";
 
 pub struct Call {
+    clients: i64,
     name: &'static str,
     shows: &'static str,
     baseline: &'static [&'static str],
@@ -24,6 +25,7 @@ pub struct Call {
 }
 
 pub const UPSERT: Call = Call {
+    clients: 1,
     name: "upsert_hot_attrs",
     shows: "3,000 calls of upsert_hot_attrs() with two values, one client",
     baseline: &["INSERT … ON CONFLICT … || and INSERT of the facts, prepared"],
@@ -36,7 +38,15 @@ pub const UPSERT: Call = Call {
     goal: || Metric::new(RATE, Compare::OfBaseline).ratio_goal(Bound::AtLeast(0.8)),
 };
 
+pub const UPSERT_8: Call = Call {
+    clients: 8,
+    name: "upsert_hot_attrs_8",
+    shows: "the same by each of eight clients at once",
+    ..UPSERT
+};
+
 pub const LATEST: Call = Call {
+    clients: 1,
     name: "entity_latest",
     shows: "3,000 calls of entity_latest(), one client",
     baseline: &["SELECT by primary key, prepared"],
@@ -73,11 +83,18 @@ impl Case for Call {
              INSERT INTO docs SELECT tenant_id, entity_id, hot_attrs FROM entity_jsonb",
         ));
         session.exec("VACUUM ANALYZE entity_jsonb");
-        let mut prepare = |text: &str| session.client().prepare(text).expect("a statement");
+        let clients = (0..self.clients).map(|number| {
+            let mut session = database.connect();
+            let mut prepare = |text: &str| session.client().prepare(text).expect("a statement");
+            Client {
+                ours: prepare(self.ours),
+                by_hand: prepare(self.by_hand),
+                session,
+                number,
+            }
+        });
         Box::new(Calls {
-            ours: prepare(self.ours),
-            by_hand: prepare(self.by_hand),
-            session,
+            clients: clients.collect(),
             turn: 0,
             _database: database,
         })
@@ -85,38 +102,54 @@ impl Case for Call {
 }
 
 struct Calls {
-    session: Session,
-    ours: Statement,
-    by_hand: Statement,
+    clients: Vec<Client>,
     turn: i64,
     _database: Database,
 }
 
-impl Calls {
-    fn run(&mut self, statement: &Statement) -> Sample {
-        self.turn += 1;
-        let start = Instant::now();
+struct Client {
+    session: Session,
+    ours: Statement,
+    by_hand: Statement,
+    number: i64,
+}
+
+impl Client {
+    fn run(&mut self, ours: bool, turn: i64) {
+        let statement = if ours { &self.ours } else { &self.by_hand };
         for call in 0..CALLS {
-            let second = (self.turn * CALLS + call) as f64;
-            let entity = call * 7919 % ENTITIES;
+            let second = (turn * CALLS + call) as f64;
+            let entity = (call * 7919 + self.number * 131) % ENTITIES;
             let rows = self.session.client().query(statement, &[&entity, &second]);
             assert_eq!(rows.expect("a row").len(), 1);
         }
+    }
+}
+
+impl Calls {
+    fn run(&mut self, ours: bool) -> Sample {
+        self.turn += 1;
+        let turn = self.turn;
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for client in &mut self.clients {
+                scope.spawn(move || client.run(ours, turn));
+            }
+        });
         let seconds = start.elapsed().as_secs_f64();
+        let calls = (CALLS * self.clients.len() as i64) as f64;
         Sample::default()
-            .with(TIME, seconds * 1e6 / CALLS as f64)
-            .with(RATE, CALLS as f64 / seconds)
+            .with(TIME, seconds * 1e6 / calls)
+            .with(RATE, calls / seconds)
     }
 }
 
 impl Run for Calls {
     fn ours(&mut self) -> Sample {
-        let statement = self.ours.clone();
-        self.run(&statement)
+        self.run(true)
     }
 
     fn baseline(&mut self, _which: usize) -> Sample {
-        let statement = self.by_hand.clone();
-        self.run(&statement)
+        self.run(false)
     }
 }

@@ -11,8 +11,10 @@ mod hot_calls;
 mod idle_flusher;
 mod index_under_writers;
 mod ingest;
+mod latest;
 mod least_loop;
 mod planning;
+mod readings_planning;
 mod rejects;
 mod replication;
 mod rotation;
@@ -48,15 +50,19 @@ const ALL: &[&dyn Case] = &[
     &hot::ONE,
     &hot::TEN,
     &hot::FIFTY,
+    &hot::SEARCHABLE,
     &hot::HELD,
     &hot_calls::UPSERT,
+    &hot_calls::UPSERT_8,
     &hot_calls::LATEST,
+    &find::ONE,
+    &find::PAGE,
     &find::EQUALITY,
     &find::RANGE,
     &find::AND,
-    &find::LATEST,
-    &find::LATEST_LONG,
-    &find::Readings,
+    &latest::LATEST,
+    &latest::LATEST_LONG,
+    &readings_planning::Readings,
     &replication::FRESHNESS,
     &replication::CAN_SERVE,
     &replication::Heartbeat,
