@@ -1,5 +1,5 @@
 //! Readings of each tenant, estimated from a few pages of each partition. The flush counts nothing for it. A partition that is written
-//! is looked at each hour, any other as often as its last look would be forgotten.
+//! is looked at each hour, any other as often as its last look would be forgotten. One that telemetry_owner may not read is left out.
 
 use pgrx::pg_sys::Oid;
 
@@ -66,7 +66,7 @@ fn candidates(turn: &Turn, most: i64) -> Result<Vec<Candidate>, Error> {
          SELECT c.oid, p.place, format('%I.%I', n.nspname, c.relname), pg_relation_filepath(c.oid)
          FROM places p JOIN pg_class c ON c.oid = p.oid JOIN pg_namespace n ON n.oid = c.relnamespace
               LEFT JOIN {} b ON b.source = 'tenants' AND b.a = c.oid::bigint AND b.b = 0
-         WHERE c.relkind = 'r' AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
+         WHERE c.relkind = 'r' AND NOT (c.relrowsecurity AND c.relforcerowsecurity) AND has_table_privilege(c.oid, 'SELECT')
            AND ($8 OR b.taken_at IS NULL OR b.taken_at < $6
                 OR b.taken_at < $5 AND (p.place LIKE '%staging' OR EXISTS (SELECT FROM written w WHERE w.relation_oid = c.oid)))
          ORDER BY b.taken_at NULLS FIRST, c.oid DESC LIMIT $7",

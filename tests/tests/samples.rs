@@ -511,7 +511,10 @@ fn tenants_are_told_apart_wherever_their_readings_are() {
     assert_eq!(found, [row("facts", "1", "300"), row("staging", "7", "100")]);
 
     session.exec("SELECT stage_flush()");
+    // A partition that somebody else has made does not stop the others.
+    session.exec("CREATE TABLE public.theirs PARTITION OF entity_values_ts FOR VALUES FROM ('2001-01-01') TO ('2001-01-02')");
     sample(&mut session);
+    assert_eq!(state(&mut session, "tenants"), "sampled");
     let found = tenants(&mut session);
     assert_eq!(found.len(), 2, "{found:?}");
     assert_eq!(found[0], ["facts", "1", "300", "0.75", "t"]);

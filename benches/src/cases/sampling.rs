@@ -1,29 +1,25 @@
-//! What samples cost the keeper and the WAL, with many partitions and many statements. Ticks come each second here and each minute
-//! in use, so what one of them takes is told as a share of a minute.
+//! What samples cost, with many partitions and many statements. Each call takes all of them, which the keeper does in a minute at most:
+//! it looks at sizes, tenants and indexes less often. So a minute of the keeper takes no more than one call.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use cluster_tests::{Cluster, Database, Session, workers};
+use cluster_tests::{Cluster, Database, Session};
 
 use super::burden::add_partitions;
 use crate::case::{Bound, Case, Compare, Metric, Run, Sample};
-use crate::cost::Meter;
-use crate::cpu;
+use crate::cost::{self, Cost, Meter};
 use crate::server::Server;
 
-const CPU: &str = "keeper, % of a core";
+const CPU: &str = "% of a core";
 const WAL: &str = "WAL, MB an hour";
-const TICK: &str = "one tick, ms of CPU";
+const TICK: &str = "one call, ms of CPU";
 
-const WINDOW: Duration = Duration::from_secs(12);
-
-/// All sources have had their first turn by then, the slow ones among them.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Calls of one round.
+const CALLS: usize = 5;
 
 const MINUTE_MS: f64 = 60_000.0;
 
-/// Statements in pg_stat_statements, and how many of them run between two ticks.
+/// Statements in pg_stat_statements, and how many of them run between two calls.
 const STATEMENTS: usize = 5000;
 const RUNNING: usize = 500;
 
@@ -63,15 +59,11 @@ impl Case for Sampling {
     }
 
     fn baselines(&self) -> &'static [&'static str] {
-        &["sample_interval = 0"]
+        &["nothing"]
     }
 
     fn rounds(&self, wanted: usize) -> usize {
-        wanted.min(2)
-    }
-
-    fn warms_up(&self) -> bool {
-        false
+        wanted.min(5)
     }
 
     /// On a server of its own: that of the other cases has no pg_stat_statements.
@@ -92,14 +84,12 @@ impl Case for Sampling {
             session.exec(&statement(number));
         }
         session.exec("CHECKPOINT");
-        let meter = Meter::new(&cluster);
-        cluster.set_and_reload("pg_telemetry.background_workers", "on");
-        workers::wait_for_start(&cluster, database.name());
-        Box::new(Ticks {
-            cluster,
+        Box::new(Calls {
+            meter: Meter::new(&cluster),
+            _cluster: cluster,
+            sampler: database.connect(),
             _database: database,
             session,
-            meter,
         })
     }
 }
@@ -110,59 +100,37 @@ fn statement(number: usize) -> String {
     format!("SELECT {}1 {}", "1 + ".repeat(terms), ", 1".repeat(columns))
 }
 
-struct Ticks {
-    cluster: Arc<Cluster>,
+struct Calls {
+    _cluster: Arc<Cluster>,
     _database: Database,
+    /// Runs the statements.
     session: Session,
+    sampler: Session,
     meter: Meter,
 }
 
-impl Ticks {
-    fn watch(&mut self, interval: u32) -> (f64, f64, f64) {
-        self.cluster
-            .set_and_reload("pg_telemetry.sample_interval", format!("{interval}s"));
-        self.work(SETTLE);
-        let keeper: i32 = workers::pids(&self.cluster, "sampled", "keeper")[0]
-            .parse()
-            .expect("a process id is a number");
-        let look = |ticks: &mut Ticks| {
-            let runs = ticks
-                .session
-                .number("SELECT count(*) FROM telemetry.sample_runs WHERE source = 'relations'");
-            let cpu = cpu::nanoseconds(keeper).expect("the keeper lives");
-            (cpu as f64 / 1e6, ticks.meter.wal_position() as f64, runs as f64)
-        };
-        let before = look(self);
-        self.work(WINDOW);
-        let after = look(self);
-        (after.0 - before.0, after.1 - before.1, after.2 - before.2)
-    }
-
-    /// As many different statements as are at work in a busy minute, each second.
-    fn work(&mut self, time: Duration) {
-        for _ in 0..time.as_secs() {
-            let begun = std::time::Instant::now();
+impl Run for Calls {
+    fn ours(&mut self) -> Sample {
+        let mut total = Cost::default();
+        for _ in 0..CALLS {
             for number in 0..RUNNING {
                 self.session.exec(&statement(number * (STATEMENTS / RUNNING)));
             }
-            std::thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
+            self.session.exec("SELECT pg_stat_force_next_flush()");
+            let (rows, cost) = self.meter.measure(&mut self.sampler, |session| {
+                session.rows("SELECT state, source FROM telemetry.take_samples()")
+            });
+            assert!(rows.iter().all(|row| row[0] != "failed"), "{rows:?}");
+            total += cost;
         }
-    }
-}
-
-impl Run for Ticks {
-    fn ours(&mut self) -> Sample {
-        let (idle_ms, idle_wal, _) = self.watch(0);
-        let (ms, wal, ticks) = self.watch(1);
-        assert!(ticks > 3.0, "the keeper took {ticks} samples");
-        let tick = (ms - idle_ms).max(0.0) / ticks;
+        let each = total.per_row(CALLS);
+        let ms = each.value(cost::CPU) / 1e6;
         Sample::default()
-            .with(CPU, tick / MINUTE_MS * 100.0)
-            .with(TICK, tick)
-            .with(WAL, (wal - idle_wal).max(0.0) / ticks * 60.0 / 1e6)
+            .with(CPU, ms / MINUTE_MS * 100.0)
+            .with(TICK, ms)
+            .with(WAL, each.value(cost::WAL) * 60.0 / 1e6)
     }
 
-    /// By what ours is measured.
     fn baseline(&mut self, _which: usize) -> Sample {
         Sample::default().with(CPU, 0.0).with(TICK, 0.0).with(WAL, 0.0)
     }
