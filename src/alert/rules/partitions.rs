@@ -21,7 +21,6 @@ pub const RULES: &[Rule] = &[
         remedy: "Make them now. If that waits for a lock, partition_plan() says for whose.",
         run: "SELECT * FROM @extschema@.rotate_partitions();",
         probe: Probe::Code(Code::Coverage),
-        ..RULE
     },
     Rule {
         name: "partition_gap",
