@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::installed::{Installed, Table};
 use crate::pg::{identity, lock, process, xact};
 use crate::shmem;
+use crate::worker::runs;
 use crate::worker::task::{Context, Report};
 
 /// The interval for which a rule says how often it is looked at.
@@ -41,7 +42,7 @@ pub fn applies(rule: &Rule) -> bool {
         Where::Anywhere => true,
         Where::Primary => !xact::in_recovery(),
         Where::Standby => xact::in_recovery(),
-        Where::Preloaded => !xact::in_recovery() && shmem::is_available(),
+        Where::Workers => !xact::in_recovery() && (shmem::is_available() || runs::are_kept()),
     }
 }
 
@@ -190,6 +191,9 @@ pub fn watch_alerts(context: &Context) -> Result<Report, Error> {
     }
     look_at_all(installed, is_due)?;
     notes::forget_old(installed)?;
+    if !shmem::is_available() && installed.table_oid(Table::AlertEvaluations)?.is_some() {
+        state::note_evaluation(installed, "run_worker()".to_owned())?;
+    }
     let now = process::now();
     xact::after_commit(move || {
         shmem::account(|account| account.alerts_looked_at = now);

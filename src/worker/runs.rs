@@ -12,10 +12,10 @@ use super::service::Service;
 use super::task::tasks_of;
 use crate::error::Error;
 use crate::guc;
-use crate::installed::{Installed, Table};
-use crate::pg::process;
+use crate::installed::{Installed, Readable, Table};
+use crate::pg::{identity, process};
 use crate::shmem;
-use crate::sql::{argument, read, write};
+use crate::sql::{argument, read, value, write};
 
 /// How often it is written while nothing goes wrong.
 const EVERY: Duration = Duration::from_secs(10);
@@ -156,12 +156,33 @@ impl Written {
     }
 }
 
+/// Whether run_worker() is called in this database. Waits for nobody.
+pub fn are_kept() -> bool {
+    let any = || {
+        let Some(installed) = Installed::find()? else {
+            return Ok(None);
+        };
+        match installed.readable(Table::WorkerRuns)? {
+            Readable::Yes => read(
+                &format!(
+                    "SELECT EXISTS (SELECT FROM {})",
+                    installed.qualified(Table::WorkerRuns)
+                ),
+                vec![],
+                value::<bool>,
+            ),
+            Readable::Missing | Readable::Locked => Ok(None),
+        }
+    };
+    matches!(identity::as_owner(any), Ok(Some(true)))
+}
+
 pub type Runs = HashMap<(String, String), Written>;
 
-/// All that is written; nothing with the tables of an older version.
+/// All that is written; nothing with the tables of an older version, or while somebody keeps it locked.
 pub fn written(installed: &Installed) -> Result<Runs, Error> {
     let mut found = Runs::new();
-    if installed.table_oid(Table::WorkerRuns)?.is_none() {
+    if installed.readable(Table::WorkerRuns)? != Readable::Yes {
         return Ok(found);
     }
     let text = format!(

@@ -290,9 +290,12 @@ impl Service {
                 Err(failure) => {
                     if let Some(failed) = failed {
                         // What cannot be noted is on the board all the same.
-                        let _ = self.in_transaction(guc::task_timeout(), |context| {
+                        let noted = self.in_transaction(guc::task_timeout(), |context| {
                             failed(context, job.relation, &failure)
                         });
+                        if let Err(unnoted) = noted {
+                            log!("pg_telemetry {}: cannot note a failure: {} ({})", self.role.label(), unnoted.message, unnoted.sqlstate);
+                        }
                     }
                     self.record_failure(index, start.elapsed(), &failure, Duration::ZERO);
                 }

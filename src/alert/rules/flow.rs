@@ -39,7 +39,7 @@ pub const RULES: &[Rule] = &[
         clear: 5.0 * MINUTE,
         lasts: 60,
         keep: 60,
-        place: Where::Preloaded,
+        place: Where::Workers,
         causes: &["worker_missing", "flush_failing", "flush_paused", "flush_held_back", "staging_old"],
         remedy: "Raise pg_telemetry.flush_workers, or see in flush_stats what makes flushes slow.",
         run: "SELECT minute, rows_flushed, rows_rejected, p99_ms, fallback_claims, fallback_leaves FROM @extschema@.flush_stats ORDER BY minute \
@@ -86,7 +86,7 @@ pub const RULES: &[Rule] = &[
         clear: 0.0005,
         lasts: 0,
         keep: 60,
-        place: Where::Preloaded,
+        place: Where::Workers,
         remedy: "See which reason is the most frequent; register what is missing or put the writer right, then retry_rejected().",
         run: "SELECT tenant_id, sqlstate, reason, sum(rows) FROM @extschema@.rejected_summary GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 10;",
         probe: Probe::Code(Code::Rejects),

@@ -15,8 +15,8 @@ pub enum Where {
     Anywhere,
     Primary,
     Standby,
-    /// On a primary on which the library is preloaded: elsewhere nobody counts, or nobody is expected to work.
-    Preloaded,
+    /// On a primary with workers, be it that a scheduler calls them: elsewhere nobody counts, or nobody is expected to work.
+    Workers,
 }
 
 /// How a rule looks. A query gives (object text, value double precision, detail text, statement text), the worst first; an object
@@ -226,7 +226,7 @@ mod tests {
             Where::Anywhere => "on every node",
             Where::Primary => "on the primary",
             Where::Standby => "on standbys",
-            Where::Preloaded => "on the primary, with preload",
+            Where::Workers => "on the primary, with workers",
         };
         let causes = match rule.causes {
             [] => String::new(),

@@ -151,7 +151,9 @@ pub const RULES: &[Rule] = &[
         run: "SELECT kind, holder, held_seconds, remedy FROM @extschema@.xmin_horizon WHERE is_oldest;",
         probe: Probe::Monitor(
             "SELECT format('%I.%I', schema_name, table_name), dead_ratio,
-                    format('%s dead rows, %s allowed%s', dead_rows, dead_rows_allowed, '; being vacuumed by process ' || running_pid), remedy
+                    format('%s dead rows, %s allowed%s%s', dead_rows, dead_rows_allowed, '; being vacuumed by process ' || running_pid,
+                           CASE WHEN NOT is_enabled THEN '; autovacuum is off for it' END),
+                    format('VACUUM (VERBOSE) %I.%I;', schema_name, table_name)
              FROM @extschema@.autovacuum_lag
              WHERE dead_rows >= 10000 AND schema_name = '@schema@' AND dead_ratio > 1
              ORDER BY 2 DESC LIMIT 20",
