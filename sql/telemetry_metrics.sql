@@ -162,7 +162,7 @@ CREATE VIEW @extschema@.telemetry_metrics AS
                CASE WHEN a.verdict <> 'off' THEN a.waiting_segments END
         FROM @extschema@.archiver_health a
         UNION ALL
-        SELECT 'pg_telemetry_alerts', 'gauge', 'Alerts in each state: one for each object that is not well, and one for each alert that is',
+        SELECT 'pg_telemetry_alerts_count', 'gauge', 'Alerts in each state: one for each object that is not well, and one for each alert that is',
                jsonb_build_object('state', s.state), (SELECT count(*) FROM alerts a WHERE a.state = s.state AND NOT a.is_test)
         FROM unnest(ARRAY['ok', 'pending', 'firing', 'resolved', 'silenced', 'unknown']) s (state)
         UNION ALL

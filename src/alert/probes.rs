@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::machine::Reading;
-use super::rules::{Code, Probe, Rule};
+use super::rules::{Code, Probe, Rule, USUAL_INTERVAL};
 use crate::accounting::history;
 use crate::accounting::minutes::Source;
 use crate::error::Error;
@@ -34,12 +34,20 @@ const MOST_OBJECTS: usize = 20;
 /// A rule that takes longer is not known: the keeper has heartbeats to write.
 const LIMIT: Duration = Duration::from_millis(250);
 
+/// Of one that is looked at once a minute.
+const LIMIT_OF_COSTLY: Duration = Duration::from_secs(1);
+
 /// Bytes of a text that comes from elsewhere.
 const LONGEST: usize = 500;
 
 /// Looks. Whatever goes wrong is undone, and comes out as the failure of this rule only.
 pub fn look(installed: &Installed, rule: &Rule) -> Result<Vec<Finding>, Failure> {
-    let mut found = xact::bounded(LIMIT, || match rule.probe {
+    let limit = if rule.every > USUAL_INTERVAL {
+        LIMIT_OF_COSTLY
+    } else {
+        LIMIT
+    };
+    let mut found = xact::bounded(limit, || match rule.probe {
         Probe::Monitor(text) => identity::as_monitor(|| ask(installed, text)),
         Probe::Owner(text) => identity::as_owner(|| ask(installed, text)),
         Probe::Code(code) => identity::as_owner(|| run(installed, code)),
@@ -66,19 +74,29 @@ fn ask(installed: &Installed, text: &str) -> Result<Vec<Finding>, Error> {
         |rows| {
             let mut found = Vec::new();
             for row in rows {
+                let (detail, run) = told(row.get(3)?, row.get(4)?);
                 found.push(Finding {
                     object: row.get(1)?.unwrap_or_default(),
                     reading: row
                         .get::<f64>(2)?
                         .filter(|value| !value.is_nan())
                         .map_or(Reading::Unknown, Reading::Value),
-                    detail: row.get(3)?,
-                    run: row.get(4)?,
+                    detail,
+                    run,
                 });
             }
             Ok(found)
         },
     )
+}
+
+/// What a view advises need not be a statement to run; then it is something to read.
+fn told(detail: Option<String>, advice: Option<String>) -> (Option<String>, Option<String>) {
+    match (detail, advice) {
+        (Some(detail), Some(advice)) if !advice.ends_with(';') => (Some(format!("{detail}; {advice}")), None),
+        (None, Some(advice)) if !advice.ends_with(';') => (Some(advice), None),
+        other => other,
+    }
 }
 
 /// Puts the schema in, also inside of literals.

@@ -10,7 +10,7 @@ use super::machine::{Phase, Reading, Time, step};
 use super::notes;
 use super::overrides::Overrides;
 use super::probes::{Finding, look};
-use super::rules::{self, Rule, Where};
+use super::rules::{self, Rule, USUAL_INTERVAL, Where};
 use super::state::{self, Entry};
 use crate::error::Error;
 use crate::installed::{Installed, Table};
@@ -18,9 +18,6 @@ use crate::pg::{identity, lock, process, xact};
 use crate::shmem;
 use crate::worker::runs;
 use crate::worker::task::{Context, Report};
-
-/// The interval for which a rule says how often it is looked at.
-const USUAL_INTERVAL: u32 = 10;
 
 /// What must last for longer is not believed at first sight: it stays pending.
 const TAKEN_ON_TRUST: Time = 60_000_000;

@@ -294,7 +294,12 @@ impl Service {
                             failed(context, job.relation, &failure)
                         });
                         if let Err(unnoted) = noted {
-                            log!("pg_telemetry {}: cannot note a failure: {} ({})", self.role.label(), unnoted.message, unnoted.sqlstate);
+                            pgrx::log!(
+                                "pg_telemetry {}: cannot note a failure: {} ({})",
+                                self.role.label(),
+                                unnoted.message,
+                                unnoted.sqlstate
+                            );
                         }
                     }
                     self.record_failure(index, start.elapsed(), &failure, Duration::ZERO);

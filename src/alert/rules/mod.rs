@@ -66,6 +66,9 @@ pub struct Rule {
     pub probe: Probe,
 }
 
+/// How often most of them are looked at, in seconds.
+pub const USUAL_INTERVAL: u32 = 10;
+
 /// What most of them have in common.
 const RULE: Rule = Rule {
     name: "",
@@ -78,7 +81,7 @@ const RULE: Rule = Rule {
     clear: 0.0,
     lasts: 30,
     keep: 60,
-    every: 10,
+    every: USUAL_INTERVAL,
     place: Where::Anywhere,
     causes: &[],
     remedy: "",

@@ -112,7 +112,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "fact_index_incomplete",
-        title: "an index of facts is missing or invalid on some partitions",
+        title: "an index is missing on some partitions, or invalid",
         why: "Queries that need it read these partitions from end to end; an invalid one costs each write and helps no query.",
         unit: "partitions without it",
         warn: Some(1.0),
@@ -125,11 +125,22 @@ pub const RULES: &[Rule] = &[
         remedy: "It is built by the janitor. If nothing moves, waits_for says for whom it waits; fact_index_plan() has the statements.",
         run: "SELECT index_name, partitions, partitions_complete, working_on, done, waits_for FROM @extschema@.fact_indexes WHERE NOT is_complete;",
         probe: Probe::Monitor(
-            "SELECT index_name, greatest(partitions - partitions_complete, 1)::double precision,
-                    concat_ws(', ', format('%s of %s partitions have it', partitions_complete, partitions), 'works on ' || working_on,
-                              'waits for ' || waits_for),
-                    'SELECT statement FROM @extschema@.fact_index_plan();'
-             FROM @extschema@.fact_indexes WHERE NOT is_complete OR partitions_complete < partitions
+            "WITH facts AS (
+                 SELECT c.oid, (SELECT count(*) FROM pg_inherits h WHERE h.inhparent = c.oid AND NOT h.inhdetachpending) AS partitions
+                 FROM pg_class c WHERE c.oid = to_regclass('@extschema@.entity_values_ts'))
+             SELECT c.relname::text, greatest(f.partitions - p.good, 1)::double precision,
+                    format('%s of %s partitions have it', p.good, f.partitions), NULL
+             FROM facts f JOIN pg_index x ON x.indrelid = f.oid JOIN pg_class c ON c.oid = x.indexrelid
+             CROSS JOIN LATERAL (
+                 SELECT count(*) AS good FROM pg_inherits h JOIN pg_index own ON own.indexrelid = h.inhrelid
+                 WHERE h.inhparent = x.indexrelid AND own.indisvalid) p
+             WHERE NOT x.indisvalid OR p.good < f.partitions
+             UNION ALL
+             SELECT format('%I.%I', n.nspname, c.relname), 1, 'invalid index of ' || x.indrelid::regclass,
+                    format('REINDEX INDEX CONCURRENTLY %I.%I;', n.nspname, c.relname)
+             FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE NOT x.indisvalid AND c.relkind = 'i' AND n.nspname = '@schema@'
+               AND NOT EXISTS (SELECT FROM pg_inherits h JOIN facts f ON h.inhparent = f.oid WHERE h.inhrelid = x.indrelid)
              ORDER BY 2 DESC LIMIT 20",
         ),
         ..RULE
@@ -156,6 +167,9 @@ pub const RULES: &[Rule] = &[
                     format('VACUUM (VERBOSE) %I.%I;', schema_name, table_name)
              FROM @extschema@.autovacuum_lag
              WHERE dead_rows >= 10000 AND schema_name = '@schema@' AND dead_ratio > 1
+               -- The view looks at every table; this is less.
+               AND EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = to_regnamespace('@extschema@') AND c.relkind = 'r'
+                                                    AND pg_stat_get_dead_tuples(c.oid) >= 10000)
              ORDER BY 2 DESC LIMIT 20",
         ),
         ..RULE
