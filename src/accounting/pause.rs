@@ -8,14 +8,12 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+use crate::argument::reason as checked;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
 use crate::pg::{identity, process, xact};
 use crate::shmem;
 use crate::sql::{argument, read, value, write};
-
-/// Bytes of a reason: it goes into worker_status and last_flush().
-const LONGEST_REASON: usize = 500;
 
 const REMEMBERED: Duration = Duration::from_secs(1);
 
@@ -118,17 +116,7 @@ fn pause(reason: Option<String>) -> Result<bool, ErrorReport> {
 }
 
 fn pause_here(by: String, reason: Option<String>) -> Result<bool, Error> {
-    let fault = reason.as_deref().and_then(|reason| match reason {
-        _ if reason.len() > LONGEST_REASON => Some(format!("it is longer than {LONGEST_REASON} bytes")),
-        _ if reason.chars().any(char::is_control) => Some("it has control characters".to_owned()),
-        _ => None,
-    });
-    if let Some(fault) = fault {
-        return Err(Error::InvalidText {
-            argument: "reason",
-            fault,
-        });
-    }
+    let reason = checked(reason)?;
     let paused = table_to_write()?;
     // Waits for nobody but somebody else who pauses or resumes.
     let text = format!(

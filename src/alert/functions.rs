@@ -9,6 +9,7 @@ use super::notes::{self, Kind, New};
 use super::round::fires;
 use super::rules::{self, Rule};
 use super::state;
+use crate::argument::reason;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
 use crate::pg::{identity, process, xact};
@@ -16,9 +17,6 @@ use crate::sql::moment;
 
 const DAY: Time = 24 * 3600 * 1_000_000;
 const YEAR: Time = 366 * DAY;
-
-/// Bytes of a reason.
-const LONGEST_REASON: usize = 500;
 
 fn rule(alert: Option<String>) -> Result<&'static Rule, Error> {
     let name = alert.ok_or(Error::NullArgument { argument: "alert" })?;
@@ -35,21 +33,6 @@ fn end(ends_in: Option<Interval>, most: Time) -> Result<Time, Error> {
             argument: "ends_in",
             fault: format!("it must be more than nothing and at most {} days", most / DAY),
         }),
-    }
-}
-
-fn reason(reason: Option<String>) -> Result<Option<String>, Error> {
-    let fault = reason.as_deref().and_then(|reason| match reason {
-        _ if reason.len() > LONGEST_REASON => Some(format!("it is longer than {LONGEST_REASON} bytes")),
-        _ if reason.chars().any(char::is_control) => Some("it has control characters".to_owned()),
-        _ => None,
-    });
-    match fault {
-        Some(fault) => Err(Error::InvalidText {
-            argument: "reason",
-            fault,
-        }),
-        None => Ok(reason),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::guc;
 use crate::installed::{Installed, Table};
 use crate::partition::bounds::{Micros, Period, covered_until};
+use crate::partition::create::{Parent, missing_now};
 use crate::partition::state;
 use crate::pg::xact::{self, Failure};
 use crate::pg::{disk, identity, lock, partitions, process};
@@ -237,16 +238,22 @@ fn gaps(installed: &Installed) -> Result<Vec<Finding>, Error> {
         )]);
     };
     let now = state::now();
-    let gaps: Vec<Micros> = periods
-        .windows(2)
-        .filter(|pair| pair[0].end < pair[1].start && pair[1].start > now)
-        .map(|pair| pair[0].end.max(now))
+    let missing = missing_now(installed, Parent::Facts)?;
+    // At the end of all nothing is missing in between; that is a matter of coverage.
+    let last = periods.last().map_or(Micros::MIN, |last| last.start);
+    let gaps: Vec<Period> = missing
+        .gaps
+        .into_iter()
+        .chain(missing.ahead)
+        .filter(|gap| gap.start < last)
         .collect();
     let Some(first) = gaps.first() else {
         return Ok(Vec::new());
     };
-    let hours = (first - now) / 3_600_000_000;
-    let detail = format!("the first begins in {hours} hours");
+    let detail = match (first.start - now) / 3_600_000_000 {
+        hours if hours > 0 => format!("the first begins in {hours} hours"),
+        _ => "the first has begun".to_owned(),
+    };
     Ok(vec![only(Reading::Value(gaps.len() as f64), Some(detail))])
 }
 

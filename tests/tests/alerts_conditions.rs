@@ -1,12 +1,11 @@
 //! Real conditions on real servers: each makes its alert fire with the right remedy, and is gone again.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
 use cluster_tests::alerts::{Alert, evaluate_until, health, rows, tune, wait_until};
 use cluster_tests::readings::{DOORS, attribute, stage};
-use cluster_tests::{Cluster, Database, Session, eventually, shared, workers};
+use cluster_tests::{Cluster, Database, Session, SmallDisk, eventually, shared, workers};
 
 /// A server whose keeper looks each second.
 fn watched(name: &str) -> (Arc<Cluster>, Database, Session) {
@@ -264,48 +263,15 @@ fn a_sequence_near_its_end() {
     });
 }
 
-/// A file system of a few megabytes; taken away when dropped.
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    /// None where mounting is not possible; says why.
-    fn mount(cluster: &Cluster) -> Option<SmallDisk> {
-        use std::os::unix::fs::MetadataExt;
-        let path = cluster.scratch_dir().join("small");
-        std::fs::create_dir(&path).expect("a folder of our own");
-        let owner = std::fs::metadata(cluster.data_dir()).expect("the data folder is there");
-        let options = format!("size=16m,uid={},gid={},mode=0700", owner.uid(), owner.gid());
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(&path)
-            .output();
-        let why = match mounted {
-            Ok(output) if output.status.success() => return Some(SmallDisk { path }),
-            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            Err(error) => error.to_string(),
-        };
-        println!("SKIPPED: no small file system: {why}");
-        None
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
-    }
-}
-
 #[test]
 fn a_disk_that_is_nearly_full() {
     let (cluster, _database, mut session) = watched("disk");
-    let Some(disk) = SmallDisk::mount(&cluster) else {
+    let Some(disk) = SmallDisk::mount(&cluster, 16) else {
         return;
     };
     session.exec(&format!(
         "CREATE TABLESPACE small LOCATION '{}'",
-        disk.path.display()
+        disk.path().display()
     ));
     // The others are on whatever disk the tests run on.
     session.exec("DELETE FROM alert_rules");

@@ -1,6 +1,5 @@
 //! What owners and administrators do to the tables while readings come in and are flushed: nothing is lost or doubled by it.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use cluster_tests::integrity::{check_facts, check_staging};
 use cluster_tests::readings::{DOORS, attribute, everywhere, facts, stage, wait_for_facts};
-use cluster_tests::{Background, Cluster, Database, SOON, Writer, eventually, workers};
+use cluster_tests::{Background, Cluster, Database, SOON, SmallDisk, Writer, eventually, workers};
 
 /// Somebody who calls stage_flush() all the time.
 fn flusher(database: &Database, stop: &Arc<AtomicBool>) -> Background<()> {
@@ -110,51 +109,11 @@ fn rows_that_the_owner_truncates_are_gone_and_no_others() {
     check_facts(&mut session);
 }
 
-/// A file system of a few megabytes; taken away when dropped.
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    /// None where mounting is not possible; says why.
-    fn mount(cluster: &Cluster) -> Option<SmallDisk> {
-        let path = cluster.scratch_dir().join("small");
-        std::fs::create_dir(&path).expect("a folder of our own");
-        let owner = std::fs::metadata(cluster.data_dir()).expect("the data folder is there");
-        use std::os::unix::fs::MetadataExt;
-        let options = format!("size=12m,uid={},gid={},mode=0700", owner.uid(), owner.gid());
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(&path)
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(SmallDisk { path }),
-            Ok(output) => {
-                println!(
-                    "SKIPPED: no small file system: {}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                );
-                None
-            }
-            Err(error) => {
-                println!("SKIPPED: no small file system: {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
-    }
-}
-
 #[test]
 fn on_a_full_disk_rows_wait_and_go_on_when_there_is_room() {
     const ROWS: i64 = 100_000;
     let cluster = Cluster::builder().preload().start();
-    let Some(disk) = SmallDisk::mount(&cluster) else {
+    let Some(disk) = SmallDisk::mount(&cluster, 12) else {
         return;
     };
     let database = cluster.create_database("full");
@@ -163,7 +122,7 @@ fn on_a_full_disk_rows_wait_and_go_on_when_there_is_room() {
     workers::wait_for_start(&cluster, "full");
     session.exec(&format!(
         "CREATE TABLESPACE small LOCATION '{}'",
-        disk.path.display()
+        disk.path().display()
     ));
     let leaves =
         session.column("SELECT relid::regclass FROM pg_partition_tree('entity_values_ts') WHERE isleaf");
@@ -201,7 +160,7 @@ fn on_a_full_disk_rows_wait_and_go_on_when_there_is_room() {
     session.exec("DROP TABLE ballast");
     let grown = Command::new("mount")
         .args(["-o", "remount,size=120m"])
-        .arg(&disk.path)
+        .arg(disk.path())
         .status();
     assert!(grown.is_ok_and(|status| status.success()));
     eventually(Duration::from_secs(90), "everything is there", || {

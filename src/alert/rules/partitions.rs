@@ -24,9 +24,9 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "partition_gap",
-        title: "there is a gap between partitions ahead",
-        why: "Readings of that time have no partition when it comes.",
-        unit: "gaps",
+        title: "there is a gap between partitions",
+        why: "Readings of that time have no partition, and wait until one is made for them.",
+        unit: "periods without a partition",
         critical: Some(1.0),
         clear: 1.0,
         lasts: 60,
