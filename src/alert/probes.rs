@@ -75,19 +75,29 @@ fn ask(installed: &Installed, text: &str) -> Result<Vec<Finding>, Error> {
         |rows| {
             let mut found = Vec::new();
             for row in rows {
+                let (detail, run) = told(row.get(3)?, row.get(4)?);
                 found.push(Finding {
                     object: row.get(1)?.unwrap_or_default(),
                     reading: row
                         .get::<f64>(2)?
                         .filter(|value| !value.is_nan())
                         .map_or(Reading::Unknown, Reading::Value),
-                    detail: row.get(3)?,
-                    run: row.get(4)?,
+                    detail,
+                    run,
                 });
             }
             Ok(found)
         },
     )
+}
+
+/// What a view advises need not be a statement to run; then it is something to read.
+fn told(detail: Option<String>, advice: Option<String>) -> (Option<String>, Option<String>) {
+    match (detail, advice) {
+        (Some(detail), Some(advice)) if !advice.ends_with(';') => (Some(format!("{detail}; {advice}")), None),
+        (None, Some(advice)) if !advice.ends_with(';') => (Some(advice), None),
+        other => other,
+    }
 }
 
 /// Puts the schema in, also inside of literals.

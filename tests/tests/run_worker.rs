@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cluster_tests::alerts::{evaluate_until, rows, tune};
 use cluster_tests::old_day::{EACH, OldDay};
 use cluster_tests::readings::{attribute, stage};
 use cluster_tests::{Cluster, NULL, SOON, Session, eventually, shared, within};
@@ -71,9 +72,14 @@ fn for_as_long_as_was_said() {
         rows => Err(rows),
     });
     worker.join().expect("it ends well");
+    // Alerts, too, which then have a memory.
+    assert_eq!(
+        session.text("SELECT evaluated_by FROM alert_evaluations"),
+        "run_worker()"
+    );
     let tasks = "SELECT count(*) FILTER (WHERE state = 'scheduled'), count(*) FILTER (WHERE last_success_at IS NULL), min(last_error)
                  FROM worker_status WHERE worker = 'keeper'";
-    assert_eq!(session.rows(tasks), [["10", "0", NULL]]);
+    assert_eq!(session.rows(tasks), [["11", "0", NULL]]);
 }
 
 #[test]
@@ -133,6 +139,9 @@ fn what_fails_is_said_by_the_call_and_by_worker_status() {
         assert!(failure.hint.contains("worker_status"), "{failure}");
         assert_eq!(session.rows(status), [["backoff", "t", "t", "53100"]]);
     }
+    tune(&mut session, "flush_failing", "warn = 1, for_duration = '0'");
+    let failing = evaluate_until(&mut session, "flush_failing", "firing");
+    assert!(failing.detail.contains("no disk"), "{failing:?}");
     session.exec("DROP TRIGGER refuse ON entity_values_ts");
     call(&mut session, "flusher");
     assert_eq!(session.rows(status), [["scheduled", "t", "f", "53100"]]);
@@ -148,7 +157,17 @@ fn what_fails_is_said_by_the_call_and_by_worker_status() {
             "t"
         ]]
     );
+    // Which is an alert, as it is with workers of the server's own.
+    tune(&mut session, "worker_missing", "for_duration = '0'");
+    session.exec("DELETE FROM worker_runs WHERE worker <> 'flusher 1'");
+    let missing = evaluate_until(&mut session, "worker_missing", "firing");
+    assert!(missing.detail.contains("run_worker()"), "{missing:?}");
     session.exec("DELETE FROM worker_runs");
+    session.exec("SELECT evaluate_alerts()");
+    assert!(
+        rows(&mut session, "worker_missing").is_empty(),
+        "nobody is expected to work"
+    );
     assert_eq!(
         session.column("SELECT DISTINCT state FROM worker_status"),
         ["not preloaded"]
