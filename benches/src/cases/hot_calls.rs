@@ -41,7 +41,7 @@ pub const UPSERT: Call = Call {
 pub const UPSERT_8: Call = Call {
     clients: 8,
     name: "upsert_hot_attrs_8",
-    shows: "the same by each of eight clients at once",
+    shows: "the same, by eight clients at once",
     ..UPSERT
 };
 
@@ -115,10 +115,10 @@ struct Client {
 }
 
 impl Client {
-    fn run(&mut self, ours: bool, turn: i64) {
+    fn run(&mut self, ours: bool, turn: i64, calls: i64) {
         let statement = if ours { &self.ours } else { &self.by_hand };
-        for call in 0..CALLS {
-            let second = (turn * CALLS + call) as f64;
+        for call in 0..calls {
+            let second = (turn * calls + call) as f64;
             let entity = (call * 7919 + self.number * 131) % ENTITIES;
             let rows = self.session.client().query(statement, &[&entity, &second]);
             assert_eq!(rows.expect("a row").len(), 1);
@@ -130,14 +130,15 @@ impl Calls {
     fn run(&mut self, ours: bool) -> Sample {
         self.turn += 1;
         let turn = self.turn;
+        let of_each = CALLS / self.clients.len() as i64;
         let start = Instant::now();
         std::thread::scope(|scope| {
             for client in &mut self.clients {
-                scope.spawn(move || client.run(ours, turn));
+                scope.spawn(move || client.run(ours, turn, of_each));
             }
         });
         let seconds = start.elapsed().as_secs_f64();
-        let calls = (CALLS * self.clients.len() as i64) as f64;
+        let calls = (of_each * self.clients.len() as i64) as f64;
         Sample::default()
             .with(TIME, seconds * 1e6 / calls)
             .with(RATE, calls / seconds)
