@@ -3,6 +3,7 @@
 mod backlog;
 mod burden;
 mod copy_into_staging;
+mod expiry;
 mod find;
 mod flush;
 mod held_staging;
@@ -61,6 +62,7 @@ const ALL: &[&dyn Case] = &[
     &replication::Heartbeat,
     &replication::Token,
     &rotation::Rotation,
+    &expiry::Expiry,
     &ingest::ONE,
     &ingest::FIFTY,
     &visible_latency::MODEST,
