@@ -16,10 +16,11 @@ DECLARE
         'read_classes', 'replication_lag', 'replication_slots_health',
         'xmin_horizon', 'blocking', 'connection_saturation', 'wraparound', 'autovacuum_lag', 'sequences_health',
         'settings_pending', 'archiver_health', 'hot_updates', 'wal_activity', 'checkpoint_activity',
-        'telemetry_metrics'];
+        'telemetry_metrics', 'telemetry_metric_sources'];
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
         'worker_status_rows', 'flush_stats_rows', 'staging_backlog_rows', 'checkpoint_activity_rows', 'flush_totals',
+        'partition_totals', 'telemetry_metrics_rows',
         'partition_plan', 'rotate_partitions', 'set_retention', 'ingested_periods', 'partition_health_rows',
         'add_fact_index', 'drop_fact_index', 'reindex_facts', 'fact_index_plan', 'fact_index_rows', 'release_tables',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',

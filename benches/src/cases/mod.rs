@@ -18,6 +18,7 @@ mod rejects;
 mod replication;
 mod rotation;
 mod sustained;
+mod views;
 mod visible_latency;
 
 use crate::case::Case;
@@ -41,6 +42,7 @@ const ALL: &[&dyn Case] = &[
     &burden::PARTITIONS,
     &planning::WINDOW,
     &planning::RELATIVE,
+    &views::Views,
     &idle_flusher::IdleFlusher,
     &index_under_writers::IndexUnderWriters,
     &rejects::STORM,
