@@ -64,7 +64,7 @@ COMMENT ON COLUMN @extschema@.fact_indexes.is_complete IS 'every partition has i
 COMMENT ON COLUMN @extschema@.fact_indexes.partitions IS 'partitions that there are';
 COMMENT ON COLUMN @extschema@.fact_indexes.partitions_complete IS 'partitions in which it is valid and attached';
 COMMENT ON COLUMN @extschema@.fact_indexes.to_rebuild IS 'partitions in which reindex_facts() has yet to make it anew';
-COMMENT ON COLUMN @extschema@.fact_indexes.bytes IS 'size on disk, of the attached ones';
+COMMENT ON COLUMN @extschema@.fact_indexes.bytes IS 'size on disk, of the attached ones; of all but the 500 newest as of their last vacuum';
 COMMENT ON COLUMN @extschema@.fact_indexes.working_on IS 'the partition in which it is being built now';
 COMMENT ON COLUMN @extschema@.fact_indexes.phase IS 'as in pg_stat_progress_create_index';
 COMMENT ON COLUMN @extschema@.fact_indexes.done IS 'how much of that phase is done, from 0 to 1; NULL: not known';

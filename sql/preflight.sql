@@ -19,10 +19,11 @@ DECLARE
         'alert_rules', 'alert_state', 'alert_notes', 'alert_evaluations', 'telemetry_alerts',
         'sample_runs', 'relation_samples', 'statement_samples', 'statement_texts', 'server_samples', 'size_samples',
         'tenant_samples', 'index_use', 'sample_baseline',
-        'slow_queries', 'cache_hit', 'table_usage', 'tenant_usage', 'index_health', 'telemetry_metrics'];
+        'slow_queries', 'cache_hit', 'table_usage', 'tenant_usage', 'index_health', 'telemetry_metrics', 'telemetry_metric_sources'];
     functions CONSTANT text[] := ARRAY[
         'setup', 'stage_flush', 'last_flush', 'drain', 'pause', 'resume', 'register_attribute', 'register_entity',
         'worker_status_rows', 'run_worker', 'flush_stats_rows', 'staging_backlog_rows', 'checkpoint_activity_rows', 'flush_totals',
+        'partition_totals', 'telemetry_metrics_rows',
         'partition_plan', 'rotate_partitions', 'set_retention', 'ingested_periods', 'partition_health_rows',
         'add_fact_index', 'drop_fact_index', 'reindex_facts', 'fact_index_plan', 'fact_index_rows', 'release_tables',
         'retry_rejected', 'trim_rejected', 'rejected_summary_rows', 'ingest', 'ingest_external', 'ingest_many',

@@ -13,7 +13,19 @@ COMMENT ON FUNCTION @extschema@.flush_totals() IS
 REVOKE ALL ON FUNCTION @extschema@.flush_totals() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.flush_totals() TO telemetry_reader, telemetry_admin, pg_monitor;
 
-CREATE VIEW @extschema@.telemetry_metrics AS
+CREATE FUNCTION @extschema@.partition_totals(
+        OUT open bigint, OUT sealing bigint, OUT sealed bigint, OUT reopened bigint, OUT detach_pending bigint, OUT detached bigint,
+        OUT failing bigint, OUT gaps bigint, OUT covered_until timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'partition_totals_wrapper';
+COMMENT ON FUNCTION @extschema@.partition_totals() IS
+    'The partitions of facts in a few numbers, as partition_state knows them; partition_health has each of them';
+REVOKE ALL ON FUNCTION @extschema@.partition_totals() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.partition_totals() TO telemetry_reader, telemetry_admin, pg_monitor;
+
+CREATE VIEW @extschema@.telemetry_metric_sources AS
     WITH alerts AS MATERIALIZED (
         SELECT a.alert, a.severity, a.state, a.is_test FROM @extschema@.telemetry_alerts a),
     metrics (name, type, help, labels, value) AS (
@@ -88,6 +100,23 @@ CREATE VIEW @extschema@.telemetry_metrics AS
         SELECT 'pg_telemetry_flush_errors_total', 'counter', 'Flushes that were rolled back',
                jsonb_build_object('source', f.source), f.errors_total
         FROM @extschema@.flush_totals() f
+
+        UNION ALL
+        SELECT 'pg_telemetry_partitions', 'gauge', 'Partitions of facts, by state',
+               jsonb_build_object('state', s.state), s.count
+        FROM @extschema@.partition_totals() p,
+             LATERAL (VALUES ('open', p.open), ('sealing', p.sealing), ('sealed', p.sealed), ('reopened', p.reopened),
+                             ('detach pending', p.detach_pending), ('detached', p.detached)) s (state, count)
+        UNION ALL
+        SELECT 'pg_telemetry_partitions_failing', 'gauge', 'Partitions with which something failed that is tried again', '{}', p.failing
+        FROM @extschema@.partition_totals() p
+        UNION ALL
+        SELECT 'pg_telemetry_partition_gaps', 'gauge', 'Stretches of time between partitions of facts that have none', '{}', p.gaps
+        FROM @extschema@.partition_totals() p
+        UNION ALL
+        SELECT 'pg_telemetry_partition_coverage_seconds', 'gauge', 'How far from now on there is a partition of facts for every time; 0: not even for now', '{}',
+               CASE WHEN p.gaps IS NOT NULL THEN coalesce(extract(epoch FROM p.covered_until - now()), 0) END
+        FROM @extschema@.partition_totals() p
 
         UNION ALL
         SELECT 'pg_telemetry_freshness_lag_seconds', 'gauge', 'How old the data of this node are at most; absent when that is not known',
@@ -174,6 +203,22 @@ CREATE VIEW @extschema@.telemetry_metrics AS
         SELECT 'pg_telemetry_settings_pending', 'gauge', 'Settings that wait for a restart', '{}', count(*)
         FROM @extschema@.settings_pending)
     SELECT name, type, help, labels, value FROM metrics WHERE value IS NOT NULL;
+COMMENT ON VIEW @extschema@.telemetry_metric_sources IS
+    'Where telemetry_metrics takes its rows from; to be asked there, as planning this costs more than running it';
+GRANT SELECT ON @extschema@.telemetry_metric_sources TO telemetry_admin, pg_monitor;
+
+CREATE FUNCTION @extschema@.telemetry_metrics_rows(
+        OUT name text, OUT type text, OUT help text, OUT labels jsonb, OUT value double precision)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'telemetry_metrics_rows_wrapper';
+COMMENT ON FUNCTION @extschema@.telemetry_metrics_rows() IS 'The rows of the view telemetry_metrics';
+REVOKE ALL ON FUNCTION @extschema@.telemetry_metrics_rows() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.telemetry_metrics_rows() TO telemetry_admin, pg_monitor;
+
+CREATE VIEW @extschema@.telemetry_metrics AS
+    SELECT name, type, help, labels, value FROM @extschema@.telemetry_metrics_rows();
 COMMENT ON VIEW @extschema@.telemetry_metrics IS
     'Every figure for exporters, in one shape: the names and labels are a contract. What is not known is absent. No tenants and no texts of queries';
 COMMENT ON COLUMN @extschema@.telemetry_metrics.name IS 'by the conventions of Prometheus: unit at the end, _total when it only grows';

@@ -89,6 +89,15 @@ pub fn each_kept(
     stream(text, &values(arguments), How::Kept, &mut each)
 }
 
+/// The same for a query that is asked often and planned for its arguments each time.
+pub fn each_planned(
+    text: &str,
+    arguments: Vec<Argument>,
+    mut each: impl FnMut(&Row) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    stream(text, &values(arguments), How::Planned, &mut each)
+}
+
 /// The same, with what this transaction has written and what has been committed by now.
 pub fn each_now(
     text: &str,

@@ -42,7 +42,10 @@ pub fn drop_index(installed: &Installed, name: &str) -> Result<(), Error> {
         ))?;
         // As it is under the lock: partitions that were not attached yet go with it.
         let (facts, index) = find(installed, name)?;
-        for place in places(facts)?.iter().filter(|place| place.index == index) {
+        for place in places(facts, Vec::new())?
+            .iter()
+            .filter(|place| place.index == index)
+        {
             if let Some(own) = place.own.as_ref().filter(|own| !own.is_attached) {
                 run(&format!("DROP INDEX {}", own.name))?;
             }

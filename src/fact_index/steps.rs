@@ -1,5 +1,7 @@
 //! What is left to do for the indexes of facts: read from the catalogs, then decided (pure).
 
+use std::collections::HashMap;
+
 use pgrx::pg_sys;
 
 use super::rebuild::{self, Rebuild};
@@ -75,7 +77,8 @@ pub struct Leftover {
 /// All that is left to do, in the order in which to do it.
 pub fn steps(installed: &Installed) -> Result<Vec<Step>, Error> {
     let facts = installed.require_table(Table::Facts)?;
-    let places = places(facts)?;
+    let (_, complete) = complete(facts)?;
+    let places = places(facts, complete)?;
     Ok(decide(
         &places,
         &leftovers(facts)?,
@@ -183,11 +186,31 @@ const LEAVES: &str = "leaves AS (
      FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE h.inhparent = $1 AND NOT h.inhdetachpending AND c.relkind = 'r')";
 
-/// Every index of the parent in every partition, newest partitions first. Constraints and unique indexes are left alone.
-pub fn places(facts: pg_sys::Oid) -> Result<Vec<Place>, Error> {
+/// How many partitions there are, and the indexes of the parent that are complete: valid, with a valid part in each of them.
+pub fn complete(facts: pg_sys::Oid) -> Result<(i64, Vec<pg_sys::Oid>), Error> {
+    let text = "
+        WITH leaves AS (
+            SELECT count(*) AS count FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid
+            WHERE h.inhparent = $1 AND NOT h.inhdetachpending AND c.relkind = 'r')
+        SELECT l.count, ARRAY(
+            SELECT i.indexrelid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+            WHERE i.indrelid = $1 AND i.indisvalid AND NOT i.indisunique AND c.relkind = 'I'
+              AND l.count = (SELECT count(*) FROM pg_inherits p JOIN pg_index x ON x.indexrelid = p.inhrelid AND x.indisvalid
+                             WHERE p.inhparent = i.indexrelid))
+        FROM leaves l";
+    read(text, vec![argument(facts)], |rows| {
+        let (leaves, indexes) = rows.first().get_two()?;
+        Ok((leaves.unwrap_or(0), indexes.unwrap_or_default()))
+    })
+}
+
+/// Every index of the parent in every partition, newest partitions first, but for those that are `complete`. Constraints and unique
+/// indexes are left alone.
+pub fn places(facts: pg_sys::Oid, complete: Vec<pg_sys::Oid>) -> Result<Vec<Place>, Error> {
     let text = format!(
         "WITH {LEAVES},
-         parents AS (
+         -- Their definitions are put together once, not for each partition.
+         parents AS MATERIALIZED (
              SELECT i.indexrelid AS oid, format('%I.%I', n.nspname, c.relname) AS name, i.indisvalid,
                     substr(d.definition, length(d.start) + 1) AS rest,
                     coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), '') AS condition,
@@ -200,7 +223,7 @@ pub fn places(facts: pg_sys::Oid) -> Result<Vec<Place>, Error> {
                   JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_namespace u ON u.oid = t.relnamespace,
                   LATERAL (SELECT pg_get_indexdef(i.indexrelid) AS definition,
                                   format('CREATE INDEX %I ON ONLY %I.%I', c.relname, u.nspname, t.relname) AS start) AS d
-             WHERE i.indrelid = $1 AND c.relkind = 'I' AND starts_with(d.definition, d.start)),
+             WHERE i.indrelid = $1 AND c.relkind = 'I' AND starts_with(d.definition, d.start) AND NOT i.indexrelid = ANY ($2)),
          own AS MATERIALIZED (
              SELECT i.indexrelid AS oid, i.indrelid AS leaf, i.indisvalid, h.inhparent AS parent,
                     format('%I.%I', n.nspname, c.relname) AS name,
@@ -219,7 +242,7 @@ pub fn places(facts: pg_sys::Oid) -> Result<Vec<Place>, Error> {
          ORDER BY p.indisvalid, p.oid"
     );
     let mut found = Vec::new();
-    read(&text, vec![argument(facts)], |rows| {
+    read(&text, vec![argument(facts), argument(complete)], |rows| {
         for row in rows {
             let own = match (row.get(7)?, row.get(8)?, row.get(9)?) {
                 (Some(name), Some(is_valid), Some(is_attached)) => Some(Own {
@@ -242,8 +265,9 @@ pub fn places(facts: pg_sys::Oid) -> Result<Vec<Place>, Error> {
         }
         Ok(())
     })?;
-    let order: Vec<pg_sys::Oid> = to_read(facts).iter().rev().map(|leaf| leaf.oid).collect();
-    found.sort_by_key(|place| order.iter().position(|leaf| *leaf == place.leaf));
+    let newest_first = to_read(facts).into_iter().rev().enumerate();
+    let order: HashMap<u32, usize> = newest_first.map(|(at, leaf)| (leaf.oid.to_u32(), at)).collect();
+    found.sort_by_key(|place| order.get(&place.leaf.to_u32()).copied());
     Ok(found)
 }
 

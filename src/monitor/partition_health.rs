@@ -2,12 +2,14 @@
 //!
 //! No partition is opened or locked: somebody who holds ACCESS EXCLUSIVE on one of them must not hold up whoever looks why.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
 
 use crate::error::Error;
 use crate::installed::{Installed, Table};
@@ -16,9 +18,12 @@ use crate::partition::budget::Budget;
 use crate::partition::create::Parent;
 use crate::partition::lacks::{Kind, Lack, lacks};
 use crate::partition::state;
+use crate::pg::answer::Answer;
+use crate::pg::census::{ByOid, census};
+use crate::pg::memory::Scratch;
 use crate::pg::partitions::{EPOCH_2000, to_read};
-use crate::pg::{files, identity, lock, xact};
-use crate::sql::{argument, read, value};
+use crate::pg::{catalog, files, identity, lock, xact};
+use crate::sql::{self, argument, read, value};
 
 /// Partitions that are not sealed and whose files are looked at; of all others the catalog says how large they were.
 const LOOKED_AT: usize = 500;
@@ -36,18 +41,18 @@ struct Row {
     ends_at: Option<i64>,
     state: Option<&'static str>,
     seal: Option<String>,
-    sealed_at: Option<TimestampWithTimeZone>,
-    made_at: Option<TimestampWithTimeZone>,
+    sealed_at: Option<i64>,
+    made_at: Option<i64>,
     made_late: Option<bool>,
     rows: Option<i64>,
     bytes: Option<i64>,
     index_bytes: Option<i64>,
     dead_rows: Option<i64>,
-    last_vacuum_at: Option<TimestampWithTimeZone>,
-    last_analyze_at: Option<TimestampWithTimeZone>,
+    last_vacuum_at: Option<i64>,
+    last_analyze_at: Option<i64>,
     xid_age: Option<i64>,
-    observed_from: Option<TimestampWithTimeZone>,
-    observed_until: Option<TimestampWithTimeZone>,
+    observed_from: Option<i64>,
+    observed_until: Option<i64>,
     missing_indexes: Vec<String>,
     invalid_indexes: Vec<String>,
     missing_privileges: Vec<String>,
@@ -57,95 +62,71 @@ struct Row {
     covered_until: Option<i64>,
     leaves_as: Option<String>,
     tries: Option<i32>,
-    next_try_at: Option<TimestampWithTimeZone>,
+    next_try_at: Option<i64>,
     last_error: Option<String>,
     in_the_way: Option<String>,
     detail: Option<String>,
 }
 
-#[allow(clippy::type_complexity)]
 #[pg_extern]
-fn partition_health_rows() -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(parent, String),
-            name!(partition, Option<String>),
-            name!(starts_at, Option<TimestampWithTimeZone>),
-            name!(ends_at, Option<TimestampWithTimeZone>),
-            name!(state, Option<String>),
-            name!(seal, Option<String>),
-            name!(sealed_at, Option<TimestampWithTimeZone>),
-            name!(made_at, Option<TimestampWithTimeZone>),
-            name!(made_late, Option<bool>),
-            name!(rows_estimate, Option<i64>),
-            name!(bytes, Option<i64>),
-            name!(index_bytes, Option<i64>),
-            name!(dead_rows, Option<i64>),
-            name!(last_vacuum_at, Option<TimestampWithTimeZone>),
-            name!(last_analyze_at, Option<TimestampWithTimeZone>),
-            name!(xid_age, Option<i64>),
-            name!(observed_from, Option<TimestampWithTimeZone>),
-            name!(observed_until, Option<TimestampWithTimeZone>),
-            name!(missing_indexes, Option<Vec<String>>),
-            name!(invalid_indexes, Option<Vec<String>>),
-            name!(missing_privileges, Option<Vec<String>>),
-            name!(missing_settings, Option<Vec<String>>),
-            name!(remedies, Option<Vec<String>>),
-            name!(gap_before, Option<Interval>),
-            name!(covered_until, Option<TimestampWithTimeZone>),
-            name!(leaves_as, Option<String>),
-            name!(tries, Option<i32>),
-            name!(next_try_at, Option<TimestampWithTimeZone>),
-            name!(last_error, Option<String>),
-            name!(in_the_way, Option<String>),
-            name!(detail, Option<String>),
-        ),
-    >,
-    ErrorReport,
-> {
+fn partition_health_rows(mut answer: Answer) -> Result<(), ErrorReport> {
     let installed = Installed::require()?;
     let rows = identity::as_owner(|| {
         let mut rows = set(&installed, Parent::Facts)?;
         rows.extend(set(&installed, Parent::Rejected)?);
         Ok(rows)
     })?;
-    let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
-    Ok(TableIterator::new(rows.into_iter().map(move |row| {
-        (
-            row.parent.to_owned(),
-            row.partition,
-            row.starts_at.and_then(timestamp),
-            row.ends_at.and_then(timestamp),
-            row.state.map(str::to_owned),
-            row.seal,
-            row.sealed_at,
-            row.made_at,
-            row.made_late,
-            row.rows,
-            row.bytes,
-            row.index_bytes,
-            row.dead_rows,
-            row.last_vacuum_at,
-            row.last_analyze_at,
-            row.xid_age,
-            row.observed_from,
-            row.observed_until,
-            some(row.missing_indexes),
-            some(row.invalid_indexes),
-            some(row.missing_privileges),
-            some(row.missing_settings),
-            some(row.remedies),
-            row.gap_before,
-            row.covered_until.and_then(timestamp),
-            row.leaves_as,
-            row.tries,
-            row.next_try_at,
-            row.last_error,
-            row.in_the_way,
-            row.detail,
-        )
-    })))
+    let scratch = Scratch::new();
+    for row in rows {
+        scratch.within(|| answer.add_values(row.values()));
+        scratch.reset();
+    }
+    Ok(())
+}
+
+impl Row {
+    /// In the order of the columns.
+    fn values(self) -> [Option<pg_sys::Datum>; 31] {
+        fn list(list: Vec<String>) -> Option<pg_sys::Datum> {
+            (!list.is_empty()).then(|| list.into_datum()).flatten()
+        }
+        fn time(time: Option<i64>) -> Option<pg_sys::Datum> {
+            time.and_then(timestamp).into_datum()
+        }
+        [
+            self.parent.into_datum(),
+            self.partition.into_datum(),
+            time(self.starts_at),
+            time(self.ends_at),
+            self.state.into_datum(),
+            self.seal.into_datum(),
+            time(self.sealed_at),
+            time(self.made_at),
+            self.made_late.into_datum(),
+            self.rows.into_datum(),
+            self.bytes.into_datum(),
+            self.index_bytes.into_datum(),
+            self.dead_rows.into_datum(),
+            time(self.last_vacuum_at),
+            time(self.last_analyze_at),
+            self.xid_age.into_datum(),
+            time(self.observed_from),
+            time(self.observed_until),
+            list(self.missing_indexes),
+            list(self.invalid_indexes),
+            list(self.missing_privileges),
+            list(self.missing_settings),
+            list(self.remedies),
+            self.gap_before.into_datum(),
+            time(self.covered_until),
+            self.leaves_as.into_datum(),
+            self.tries.into_datum(),
+            time(self.next_try_at),
+            self.last_error.into_datum(),
+            self.in_the_way.into_datum(),
+            self.detail.into_datum(),
+        ]
+    }
 }
 
 /// Of microseconds since 2000, open ends included.
@@ -223,101 +204,152 @@ fn set(installed: &Installed, parent: Parent) -> Result<Vec<Row>, Error> {
     Ok(rows)
 }
 
+/// What `partition_state` says of a partition, times in the server's microseconds.
+#[derive(Default)]
+struct Known {
+    name: String,
+    row: Row,
+    exact_rows: Option<i64>,
+}
+
+fn known(installed: &Installed, parent: Parent) -> Result<ByOid<Known>, Error> {
+    let mut found = ByOid::default();
+    let there = installed.table_oid(Table::PartitionState)?;
+    // Whoever changes it, a restore say, must not be waited for.
+    if parent != Parent::Facts || !there.is_some_and(lock::try_read) {
+        return Ok(found);
+    }
+    let text = format!(
+        "SELECT relation_oid::bigint, partition, starts_at, ends_at, seal, sealed_at, made_at, made_late, rows, observed_from,
+                observed_until, leaves_as, tries::bigint, next_try_at, last_error, in_the_way
+         FROM {} WHERE relation_oid IS NOT NULL",
+        installed.qualified(Table::PartitionState)
+    );
+    sql::each(&text, vec![], |row| {
+        let text = |column| row.text(column).map(Cow::into_owned);
+        let known = Known {
+            name: text(1).unwrap_or_default(),
+            exact_rows: row.long(8),
+            row: Row {
+                starts_at: row.long(2),
+                ends_at: row.long(3),
+                seal: text(4),
+                sealed_at: row.long(5),
+                made_at: row.long(6),
+                made_late: Some(row.boolean(7)),
+                observed_from: row.long(9),
+                observed_until: row.long(10),
+                leaves_as: text(11),
+                tries: row.long(12).and_then(|tries| i32::try_from(tries).ok()),
+                next_try_at: row.long(13),
+                last_error: text(14),
+                in_the_way: text(15),
+                ..Row::default()
+            },
+        };
+        found.extend(row.long(0).map(|oid| (oid as u32, known)));
+        Ok(true)
+    })?;
+    Ok(found)
+}
+
 fn partitions(
     installed: &Installed,
     parent: Parent,
     relation: pg_sys::Oid,
     name: &'static str,
 ) -> Result<Vec<Row>, Error> {
-    let known = match (parent, installed.table_oid(Table::PartitionState)?) {
-        // Whoever changes it, a restore say, must not be waited for.
-        (Parent::Facts, Some(oid)) if lock::try_read(oid) => {
-            format!("SELECT * FROM {}", installed.qualified(Table::PartitionState))
+    let mut known = known(installed, parent)?;
+    let mut states: Vec<(pg_sys::Oid, &'static str)> = Vec::new();
+    // What is known and is a partition of nothing was detached.
+    let text = "SELECT inhrelid::bigint, inhparent = $1, inhdetachpending FROM pg_inherits
+                WHERE inhparent = $1 OR inhrelid = ANY ($2)";
+    let numbers = known.keys().copied().map(pg_sys::Oid::from).collect::<Vec<_>>();
+    let mut detached: HashSet<u32> = known.keys().copied().collect();
+    sql::each(text, vec![argument(relation), argument(numbers)], |row| {
+        let oid = row.long(0).map_or(0, |oid| oid as u32);
+        detached.remove(&oid);
+        if row.boolean(1) {
+            let state = if row.boolean(2) {
+                "detach pending"
+            } else {
+                "attached"
+            };
+            states.push((pg_sys::Oid::from(oid), state));
         }
-        _ => NOTHING_KNOWN.to_owned(),
-    };
-    let counted = !xact::in_recovery();
-    let text = format!(
-        "WITH known AS ({known}),
-              indexes AS (
-                  SELECT i.indrelid, sum(c.relpages::bigint) AS pages
-                  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid GROUP BY i.indrelid),
-              found AS (
-                  SELECT c.oid, h.inhparent, h.inhdetachpending, c.relnamespace, c.relname, c.reltuples, c.relpages, c.relfrozenxid,
-                         c.reltoastrelid, c.relkind
-                  FROM pg_class c JOIN pg_inherits h ON h.inhrelid = c.oid AND h.inhparent = $1
-                  UNION ALL
-                  SELECT c.oid, NULL, NULL, c.relnamespace, c.relname, c.reltuples, c.relpages, c.relfrozenxid, c.reltoastrelid,
-                         c.relkind
-                  FROM known k JOIN pg_class c ON c.oid = k.relation_oid AND c.relname = k.partition
-                  WHERE NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid))
-         SELECT f.oid, format('%I.%I', n.nspname, f.relname), k.starts_at, k.ends_at, f.inhparent IS NOT NULL, f.inhdetachpending,
-                k.seal, k.sealed_at, k.made_at, k.made_late, k.rows,
-                CASE WHEN f.relkind = 'r' THEN pg_stat_get_live_tuples(f.oid) END, f.reltuples::bigint,
-                (f.relpages::bigint + coalesce(t.relpages, 0)) * $2,
-                coalesce(x.pages, 0)::bigint * $2,
-                pg_stat_get_dead_tuples(f.oid),
-                greatest(pg_stat_get_last_vacuum_time(f.oid), pg_stat_get_last_autovacuum_time(f.oid)),
-                greatest(pg_stat_get_last_analyze_time(f.oid), pg_stat_get_last_autoanalyze_time(f.oid)),
-                CASE WHEN f.relfrozenxid <> '0' THEN age(f.relfrozenxid)::bigint END,
-                k.observed_from, k.observed_until, k.leaves_as, k.tries, k.next_try_at, k.last_error, k.in_the_way
-         FROM found f JOIN pg_namespace n ON n.oid = f.relnamespace
-              LEFT JOIN known k ON k.relation_oid = f.oid AND k.partition = f.relname
-              LEFT JOIN pg_class t ON t.oid = f.reltoastrelid
-              LEFT JOIN indexes x ON x.indrelid = f.oid"
-    );
-    let mut found = Vec::new();
-    let arguments = vec![argument(relation), argument(i64::from(pg_sys::BLCKSZ))];
-    read(&text, arguments, |rows| {
-        for row in rows {
-            let exact = row.get::<i64>(11)?;
-            let live = row.get::<i64>(12)?.filter(|live| *live > 0);
-            let analyzed = row.get::<i64>(13)?.filter(|tuples| *tuples >= 0);
-            let seal: Option<String> = row.get(7)?;
-            let sealed = seal.as_deref() == Some("sealed");
-            let time = |time: Option<TimestampWithTimeZone>| time.map(pg_sys::TimestampTz::from);
-            found.push(Row {
-                oid: row.get(1)?.unwrap_or(pg_sys::InvalidOid),
-                parent: name,
-                partition: row.get(2)?,
-                starts_at: time(row.get(3)?),
-                ends_at: time(row.get(4)?),
-                state: Some(match (row.get::<bool>(5)?, row.get::<bool>(6)?) {
-                    (_, Some(true)) => "detach pending",
-                    (Some(true), _) => "attached",
-                    _ => "detached",
-                }),
-                sealed_at: row.get(8)?,
-                made_at: row.get(9)?,
-                made_late: row.get(10)?,
-                rows: exact.filter(|_| sealed).or(live).or(analyzed),
-                bytes: row.get(14)?,
-                index_bytes: row.get(15)?,
-                dead_rows: row.get::<i64>(16)?.filter(|_| counted),
-                last_vacuum_at: row.get(17)?,
-                last_analyze_at: row.get(18)?,
-                xid_age: row.get(19)?,
-                observed_from: row.get(20)?,
-                observed_until: row.get(21)?,
-                leaves_as: row.get(22)?,
-                tries: row.get(23)?,
-                next_try_at: row.get(24)?,
-                last_error: row.get(25)?,
-                in_the_way: row.get(26)?,
-                seal,
-                ..Row::default()
-            });
-        }
-        Ok(())
+        Ok(true)
     })?;
+    states.extend(
+        detached
+            .into_iter()
+            .map(|oid| (pg_sys::Oid::from(oid), "detached")),
+    );
+    let mut catalog = census(states.iter().map(|(oid, _)| *oid));
+    let mut counted = statistics(catalog.keys().copied().map(pg_sys::Oid::from).collect())?;
+    let mut schemas: HashMap<u32, String> = HashMap::new();
+    let block = i64::from(pg_sys::BLCKSZ);
+    let mut found = Vec::with_capacity(states.len());
+    for (oid, state) in states {
+        let number = oid.to_u32();
+        let Some(entry) = catalog.remove(&number) else {
+            continue;
+        };
+        let known = known.remove(&number).filter(|known| known.name == entry.name);
+        if state == "detached" && known.is_none() {
+            continue;
+        }
+        let Known { row, exact_rows, .. } = known.unwrap_or_default();
+        let counts = counted.remove(&number).unwrap_or_default();
+        let schema = schemas
+            .entry(entry.schema.to_u32())
+            .or_insert_with(|| quote_identifier(catalog::schema_name(entry.schema).unwrap_or_default()));
+        let is_sealed = row.seal.as_deref() == Some("sealed");
+        let live = counts.live_rows.filter(|live| entry.is_plain && *live > 0);
+        found.push(Row {
+            oid,
+            parent: name,
+            partition: Some(format!("{schema}.{}", quote_identifier(&entry.name))),
+            state: Some(state),
+            rows: exact_rows.filter(|_| is_sealed).or(live).or(entry.rows),
+            bytes: Some(entry.pages * block),
+            index_bytes: Some(entry.index_pages * block),
+            dead_rows: counts.dead_rows.filter(|_| !xact::in_recovery()),
+            last_vacuum_at: counts.last_vacuum_at,
+            last_analyze_at: counts.last_analyze_at,
+            xid_age: entry.xid_age,
+            ..row
+        });
+    }
     Ok(found)
 }
 
-const NOTHING_KNOWN: &str = "SELECT NULL::text AS partition, NULL::oid AS relation_oid, NULL::timestamptz AS starts_at,
-    NULL::timestamptz AS ends_at, NULL::text AS seal, NULL::timestamptz AS sealed_at, NULL::timestamptz AS made_at,
-    NULL::boolean AS made_late, NULL::bigint AS rows, NULL::timestamptz AS observed_from, NULL::timestamptz AS observed_until,
-    NULL::text AS leaves_as, NULL::integer AS tries, NULL::timestamptz AS next_try_at, NULL::text AS last_error,
-    NULL::text AS in_the_way WHERE false";
+/// What the server has counted.
+#[derive(Default)]
+struct Counts {
+    live_rows: Option<i64>,
+    dead_rows: Option<i64>,
+    last_vacuum_at: Option<i64>,
+    last_analyze_at: Option<i64>,
+}
+
+fn statistics(tables: Vec<pg_sys::Oid>) -> Result<ByOid<Counts>, Error> {
+    let text = "SELECT o::bigint, pg_stat_get_live_tuples(o), pg_stat_get_dead_tuples(o),
+                       greatest(pg_stat_get_last_vacuum_time(o), pg_stat_get_last_autovacuum_time(o)),
+                       greatest(pg_stat_get_last_analyze_time(o), pg_stat_get_last_autoanalyze_time(o))
+                FROM unnest($1) AS o";
+    let mut found = ByOid::default();
+    sql::each(text, vec![argument(tables)], |row| {
+        let counts = Counts {
+            live_rows: row.long(1),
+            dead_rows: row.long(2),
+            last_vacuum_at: row.long(3),
+            last_analyze_at: row.long(4),
+        };
+        found.extend(row.long(0).map(|oid| (oid as u32, counts)));
+        Ok(true)
+    })?;
+    Ok(found)
+}
 
 /// What the catalog says of sizes is as old as the last vacuum: the files of those that are being written are looked at.
 fn sizes(rows: &mut [Row]) -> Result<(), Error> {
@@ -368,7 +400,7 @@ fn sizes(rows: &mut [Row]) -> Result<(), Error> {
 }
 
 fn note_lacks(rows: &mut [Row], lacks: Vec<Lack>) {
-    let mut places: HashMap<u32, usize> = HashMap::new();
+    let mut places: ByOid<usize> = ByOid::default();
     for (place, row) in rows.iter().enumerate() {
         places.insert(row.oid.to_u32(), place);
     }

@@ -57,11 +57,17 @@ const TEXT: &str = r"
     WITH parent AS (
         SELECT c.oid, c.relowner, c.relrowsecurity, c.relreplident, c.relacl FROM pg_class c WHERE c.oid = $1),
     leaf AS (
-        SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name, c.relowner, c.relrowsecurity, c.relreplident, c.relacl
+        SELECT c.oid, n.nspname, c.relname, c.relowner, c.relrowsecurity, c.relreplident, c.relacl
         FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE h.inhparent = $1 AND NOT h.inhdetachpending AND c.relkind IN ('r', 'p')),
+    -- Where an index has as many parts as there are partitions, nobody lacks it; that is soon counted.
+    lacking AS MATERIALIZED (
+        SELECT p.indexrelid FROM pg_index p
+        WHERE p.indrelid = $1
+          AND (SELECT count(*) FROM pg_inherits h WHERE h.inhparent = p.indexrelid)
+              IS DISTINCT FROM (SELECT count(*) FROM pg_inherits h WHERE h.inhparent = $1)),
     both_columns AS (
-        SELECT l.oid, l.name, p.attname, p.attstattarget AS target, p.attstorage AS storage, p.attcompression AS compression,
+        SELECT l.oid, format('%I.%I', l.nspname, l.relname) AS name, p.attname, p.attstattarget AS target, p.attstorage AS storage, p.attcompression AS compression,
                p.attoptions AS options, o.attstattarget AS own_target, o.attstorage AS own_storage,
                o.attcompression AS own_compression, o.attoptions AS own_options
         FROM leaf l JOIN pg_attribute p ON p.attrelid = $1 AND p.attnum > 0 AND NOT p.attisdropped
@@ -75,10 +81,10 @@ const TEXT: &str = r"
                      ORDER BY 1) AS columns
         FROM pg_statistic_ext s WHERE s.stxrelid = $1 OR s.stxrelid IN (SELECT oid FROM leaf))
     SELECT m.leaf, 'missing index', format('index %s', c.relname), NULL
-    FROM (SELECT l.oid AS leaf, p.indexrelid FROM leaf l CROSS JOIN pg_index p WHERE p.indrelid = $1
+    FROM (SELECT l.oid AS leaf, p.indexrelid FROM lacking p CROSS JOIN leaf l
           EXCEPT
           SELECT i.indrelid, h.inhparent FROM pg_inherits h JOIN pg_index i ON i.indexrelid = h.inhrelid
-          WHERE h.inhparent = ANY (ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = $1))) AS m
+          WHERE h.inhparent = ANY (ARRAY(SELECT indexrelid FROM lacking))) AS m
          JOIN pg_class c ON c.oid = m.indexrelid AND c.relkind = 'I'
     UNION ALL
     SELECT l.oid, 'invalid index', format('index %s is invalid', c.relname), NULL
@@ -112,20 +118,20 @@ const TEXT: &str = r"
                         AND o.expressions IS NOT DISTINCT FROM s.expressions)
     UNION ALL
     SELECT l.oid, 'setting', 'replica identity',
-           format('ALTER TABLE %s REPLICA IDENTITY %s', l.name,
+           format('ALTER TABLE %I.%I REPLICA IDENTITY %s', l.nspname, l.relname,
                   CASE p.relreplident WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END)
     FROM leaf l, parent p WHERE p.relreplident IN ('f', 'n') AND l.relreplident <> p.relreplident
     UNION ALL
-    SELECT l.oid, 'privilege', 'row level security', format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', l.name)
+    SELECT l.oid, 'privilege', 'row level security', format('ALTER TABLE %I.%I ENABLE ROW LEVEL SECURITY', l.nspname, l.relname)
     FROM leaf l, parent p WHERE p.relrowsecurity AND NOT l.relrowsecurity
     UNION ALL
     SELECT l.oid, 'privilege',
            format('%s of %s, which the parent does not grant', string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type),
                   coalesce(r.rolname, 'PUBLIC')),
-           format('REVOKE %s ON %s FROM %s', string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type), l.name,
+           format('REVOKE %s ON %I.%I FROM %s', string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type), l.nspname, l.relname,
                   coalesce(quote_ident(r.rolname), 'PUBLIC'))
     FROM parent p, leaf l, LATERAL aclexplode(l.relacl) AS a LEFT JOIN pg_roles r ON r.oid = a.grantee
     WHERE l.relacl IS NOT NULL AND a.grantee NOT IN (l.relowner, p.relowner)
       AND NOT EXISTS (SELECT FROM aclexplode(p.relacl) AS g
                       WHERE g.grantee = a.grantee AND g.privilege_type = a.privilege_type)
-    GROUP BY l.oid, l.name, r.rolname, a.grantee";
+    GROUP BY l.oid, l.nspname, l.relname, r.rolname, a.grantee";

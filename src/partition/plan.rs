@@ -1,5 +1,9 @@
 //! What the next rotation would do, and why. The rotation does what is planned here and nothing else.
 
+use std::collections::HashSet;
+
+use pgrx::pg_sys;
+
 use super::archive::moves;
 use super::bounds::{Micros, Period};
 use super::create::{Parent, free_child, missing_now};
@@ -56,7 +60,7 @@ pub struct Planned {
     pub action: Action,
     pub parent: Parent,
     /// None for one that is not there yet.
-    pub oid: Option<pgrx::pg_sys::Oid>,
+    pub oid: Option<pg_sys::Oid>,
     /// Qualified and quoted.
     pub partition: String,
     pub period: Period,
@@ -72,15 +76,11 @@ pub fn plan(installed: &Installed) -> Result<Vec<Planned>, Error> {
         planned.extend(creations(installed, parent)?);
     }
     planned.extend(removals(installed)?);
-    for seal in seals(installed)? {
-        // What goes need not be sealed before.
-        if !planned
-            .iter()
-            .any(|other| other.action == Action::Detach && other.oid == seal.oid)
-        {
-            planned.push(seal);
-        }
-    }
+    // What goes need not be sealed before.
+    let detached = planned.iter().filter(|planned| planned.action == Action::Detach);
+    let detached: HashSet<Option<pg_sys::Oid>> = detached.map(|planned| planned.oid).collect();
+    let seals = seals(installed)?.into_iter();
+    planned.extend(seals.filter(|seal| !detached.contains(&seal.oid)));
     planned.extend(upkeep(installed)?);
     Ok(planned)
 }

@@ -4,6 +4,10 @@
 //! leaves, and detaches it; a later rotation drops what is to be dropped and no longer attached. Killed in between, it goes on
 //! from what it finds.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
 use pgrx::datum::Interval;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -44,6 +48,7 @@ pub fn removals(installed: &Installed) -> Result<Vec<Planned>, Error> {
         planned.push(drop);
     }
     let mut doubt = None;
+    let mut looks = LOOKS;
     for partition in to_read(installed.require_table(Table::Facts)?) {
         let period = partition.period();
         if policies.fate(period.end) == Fate::Stays {
@@ -55,7 +60,7 @@ pub fn removals(installed: &Installed) -> Result<Vec<Planned>, Error> {
         let mut detach = removal(installed, Action::Detach, partition.oid, period)?;
         let kept = match doubt.as_ref().and_then(Option::as_ref) {
             Some(doubt) => Some(doubt.clone()),
-            None => who_keeps(installed, &policies, partition.oid, period.end)?,
+            None => still_keeps(installed, &policies, partition.oid, period.end, &mut looks)?,
         };
         match kept {
             Some(reason) => (detach.action, detach.reason) = (Action::Keep, reason),
@@ -140,20 +145,74 @@ pub(super) fn who_keeps(
     oid: pg_sys::Oid,
     until: Micros,
 ) -> Result<Option<String>, Error> {
-    let tenants = match policies.fate(until) {
-        Fate::Stays => return Ok(Some("its time is not over any more".to_owned())),
-        Fate::GoesWithout(tenants) if tenants.is_empty() => return Ok(None),
-        Fate::GoesWithout(tenants) => tenants,
+    match policies.fate(until) {
+        Fate::Stays => Ok(Some("its time is not over any more".to_owned())),
+        Fate::GoesWithout(tenants) => Ok(keeper(installed, oid, tenants)?.map(kept_by)),
+    }
+}
+
+/// Into so many partitions one plan looks for readings that keep them, and which tenant's were found is believed for so long.
+/// A tenant that keeps its readings for years keeps thousands of partitions: to look into each of them every minute would take
+/// seconds, and a lock on each.
+const LOOKS: usize = 256;
+const BELIEVED: Duration = Duration::from_secs(3600);
+
+thread_local! {
+    static KEPT_BY: RefCell<HashMap<u32, (i64, Instant)>> = RefCell::default();
+}
+
+/// The same of a partition that is attached. That nobody keeps it is always looked at anew.
+fn still_keeps(
+    installed: &Installed,
+    policies: &Policies,
+    oid: pg_sys::Oid,
+    until: Micros,
+    looks: &mut usize,
+) -> Result<Option<String>, Error> {
+    let Fate::GoesWithout(tenants) = policies.fate(until) else {
+        return who_keeps(installed, policies, oid, until);
     };
+    let known = KEPT_BY.with_borrow(|kept| kept.get(&oid.to_u32()).copied());
+    if let Some((tenant, at)) = known
+        && at.elapsed() < BELIEVED
+        && tenants.contains(&tenant)
+    {
+        return Ok(Some(kept_by(tenant)));
+    }
+    if !tenants.is_empty() {
+        if *looks == 0 {
+            return Ok(Some(
+                "it has not been looked at yet whether a tenant keeps it; one of the next plans will"
+                    .to_owned(),
+            ));
+        }
+        *looks -= 1;
+    }
+    let tenant = keeper(installed, oid, tenants)?;
+    KEPT_BY.with_borrow_mut(|kept| match tenant {
+        Some(tenant) => drop(kept.insert(oid.to_u32(), (tenant, Instant::now()))),
+        None => drop(kept.remove(&oid.to_u32())),
+    });
+    Ok(tenant.map(kept_by))
+}
+
+fn kept_by(tenant: i64) -> String {
+    format!("tenant {tenant} keeps it: by a longer time or a legal hold")
+}
+
+/// One of these tenants that has readings in the partition.
+fn keeper(installed: &Installed, oid: pg_sys::Oid, tenants: Vec<i64>) -> Result<Option<i64>, Error> {
+    if tenants.is_empty() {
+        return Ok(None);
+    }
     let partition = removal(installed, Action::Keep, oid, Period { start: 0, end: 0 })?.partition;
-    let found: Option<i64> = crate::sql::read_once(
+    crate::sql::read_once(
         &format!(
             "SELECT t FROM unnest($1) AS t WHERE EXISTS (SELECT FROM ONLY {partition} AS f WHERE f.tenant_id = t) LIMIT 1"
         ),
         vec![argument(tenants)],
         value,
-    )?;
-    Ok(found.map(|tenant| format!("tenant {tenant} keeps it: by a longer time or a legal hold")))
+    )
 }
 
 /// Partitions are made ahead. When the one of the present had to be made late, either nobody made any for a while, or the clock

@@ -27,12 +27,22 @@ const LEFT_OVER: &str = "pg_telemetry: left over from a rewrite, to be dropped";
 
 const NEVER: Period = Period { start: 0, end: 0 };
 
-/// How long readers of the partition may wait for us in one try.
-const TRY: Duration = Duration::from_millis(4);
+/// How long readers of the partition may wait for us in one try: not at all, as far as anybody notices. Where one of them is always at
+/// it for longer than that, twice as long from time to time: it has to come to an end, and they wait no longer than for the
+/// slowest of themselves.
+const SHORTEST_TRY: Duration = Duration::from_millis(2);
+const LONGEST_TRY: Duration = Duration::from_millis(128);
+const DOUBLED_AFTER: Duration = Duration::from_secs(5);
 
 /// Between two tries, and how long they go on. What was copied is in vain then.
 const AIR: Duration = Duration::from_millis(100);
 const TRIES: Duration = Duration::from_secs(60);
+
+/// The length of a try after so long a time. Pure.
+fn length_of_try(after: Duration) -> Duration {
+    let doublings = (after.as_secs() / DOUBLED_AFTER.as_secs()).min(16) as u32;
+    SHORTEST_TRY.saturating_mul(1 << doublings).min(LONGEST_TRY)
+}
 
 /// Partitions of which enough was deleted.
 pub fn rewrites(installed: &Installed) -> Result<Vec<Planned>, Error> {
@@ -136,7 +146,7 @@ fn rewrite(installed: &Installed, name: &str, partition: &Relation, settled: &Se
     let begun = Instant::now();
     loop {
         let locked = settings::undone_after(|| {
-            settings::set_lock_timeout(TRY);
+            settings::set_lock_timeout(length_of_try(begun.elapsed()));
             Ok(xact::subtransaction(|| {
                 removed::note_rewritten(installed, partition.oid())?;
                 swap::lock_all(partition.oid(), pairs.iter().map(|(index, _)| *index));
@@ -273,4 +283,17 @@ pub fn left_over(installed: &Installed) -> Result<Vec<(pg_sys::Oid, pg_sys::Oid)
         },
     )?;
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_are_short_for_as_long_as_that_may_do_and_never_long() {
+        let tries = [0, 4, 5, 12, 20, 30, 59, 100_000]
+            .map(|seconds| length_of_try(Duration::from_secs(seconds)).as_millis());
+        assert_eq!(tries, [2, 2, 4, 8, 32, 128, 128, 128]);
+        assert_eq!(length_of_try(TRIES), LONGEST_TRY);
+    }
 }

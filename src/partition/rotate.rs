@@ -15,6 +15,9 @@ use crate::pg::{process, settings};
 use crate::worker::maintenance::{ask_janitor, has_janitor};
 use crate::worker::task::{ANALYZE, ARCHIVE, EXPIRE, RETIRE, REWRITE, SEAL};
 
+/// How many partitions a call begins to seal, where there is no janitor: each of them is a statement for somebody to run.
+const SEALS_AT_A_TIME: usize = 100;
+
 /// How long a call deletes readings from one partition, where there is no janitor to do it.
 const AT_A_TIME: Duration = Duration::from_secs(1);
 
@@ -52,19 +55,24 @@ pub fn rotate(installed: &Installed) -> Result<Vec<Done>, Error> {
     state::adopt(installed)?;
     let planned = plan(installed)?;
     settle(installed, &planned)?;
-    let mut seal_left = false;
+    let mut seals = 0;
     let mut done = Vec::new();
     for planned in planned.iter().filter(|planned| planned.action != Action::Keep) {
         done.push(match &planned.statement {
             // The janitor goes on from the first to the next by itself.
-            Some(_) if planned.action == Action::Seal && seal_left => left_to_janitor(planned),
+            Some(_) if planned.action == Action::Seal && seals > 0 && has_janitor() => {
+                left_to_janitor(planned)
+            }
+            Some(_) if planned.action == Action::Seal && seals >= SEALS_AT_A_TIME => {
+                left_to_next_call(planned)
+            }
             Some(statement) => leave(installed, planned, statement)?,
             None => match job_of(planned.action) {
                 Some(job) => hand_over(installed, planned, job)?,
                 None => carry_out(installed, planned)?,
             },
         });
-        seal_left |= planned.action == Action::Seal && has_janitor();
+        seals += usize::from(planned.action == Action::Seal);
     }
     Ok(done)
 }
@@ -108,6 +116,13 @@ fn left_to_janitor(planned: &Planned) -> Done {
         partition: planned.partition.clone(),
         outcome: Outcome::Left,
         detail: Some("left to the janitor".to_owned()),
+    }
+}
+
+fn left_to_next_call(planned: &Planned) -> Done {
+    Done {
+        detail: Some("left to the next call".to_owned()),
+        ..left_to_janitor(planned)
     }
 }
 
@@ -207,8 +222,10 @@ fn carry_out(installed: &Installed, planned: &Planned) -> Result<Done, Error> {
 
 /// As far as it goes inside of a transaction: the beginning or the end.
 fn seal(installed: &Installed, planned: &Planned) -> Result<bool, Error> {
-    let due = seal::due(installed)?;
-    match due.into_iter().find(|due| Some(due.oid) == planned.oid) {
+    let Some(oid) = planned.oid else {
+        return Ok(false);
+    };
+    match seal::due_of(installed, oid)? {
         Some(due) if due.vacuumed => seal::finish(installed, &due),
         Some(due) => seal::begin(installed, due.oid).map(|()| true),
         None => Ok(false),

@@ -24,7 +24,7 @@ use crate::guc;
 use crate::installed::{Installed, Table};
 use crate::pg::partitions::{EPOCH_2000, to_read};
 use crate::pg::{compat, fault, lock, process, xact};
-use crate::sql::{argument, read, read_once, run, value, write};
+use crate::sql::{Argument, argument, read, read_once, run, value, write};
 use crate::staging::standstill;
 
 /// A partition that is to be sealed.
@@ -59,6 +59,24 @@ impl Due {
 
 /// What is to be sealed, oldest first: no reading that may still come, or waits in staging, belongs there.
 pub fn due(installed: &Installed) -> Result<Vec<Due>, Error> {
+    due_where(installed, "ORDER BY s.starts_at", vec![])
+}
+
+/// This one, if it is among them.
+pub fn due_of(installed: &Installed, partition: pg_sys::Oid) -> Result<Option<Due>, Error> {
+    let found = due_where(installed, "AND s.relation_oid = $3", vec![argument(partition)])?;
+    Ok(found.into_iter().next())
+}
+
+/// The oldest one that is none of these.
+pub fn due_but(installed: &Installed, left_alone: Vec<pg_sys::Oid>) -> Result<Option<Due>, Error> {
+    let first = "AND NOT s.relation_oid = ANY ($3) ORDER BY s.starts_at LIMIT 1";
+    let found = due_where(installed, first, vec![argument(left_alone)])?;
+    Ok(found.into_iter().next())
+}
+
+/// `further` is what else is said of the row `s` of the state; the arguments from $3 on are for that.
+fn due_where(installed: &Installed, further: &str, more: Vec<Argument>) -> Result<Vec<Due>, Error> {
     let Some(state) = state::table(installed)? else {
         return Ok(Vec::new());
     };
@@ -81,10 +99,11 @@ pub fn due(installed: &Installed) -> Result<Vec<Due>, Error> {
          WHERE s.seal <> 'sealed' AND s.leaves_as IS NULL AND s.left_at IS NULL
            AND c.relkind = 'r' AND c.relispartition AND s.ends_at <= to_timestamp($1)
            AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent = $2 AND NOT i.inhdetachpending)
-         ORDER BY s.starts_at"
+           {further}"
     );
     let facts = installed.require_table(Table::Facts)?;
-    let arguments = vec![argument(until as f64 / 1e6), argument(facts)];
+    let mut arguments = vec![argument(until as f64 / 1e6), argument(facts)];
+    arguments.extend(more);
     read(&text, arguments, |rows| {
         let mut found = Vec::new();
         for row in rows {

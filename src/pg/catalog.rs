@@ -92,3 +92,8 @@ pub fn relation(schema: &str, name: &str) -> Option<pg_sys::Oid> {
     };
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
+
+pub fn schema_name(schema: pg_sys::Oid) -> Option<String> {
+    // SAFETY: a catalog lookup inside a transaction; the name is a copy that is ours.
+    unsafe { own(pg_sys::get_namespace_name(schema)) }
+}

@@ -8,6 +8,7 @@ pub mod backtrace;
 pub mod btree;
 pub mod btree_page;
 pub mod catalog;
+pub mod census;
 pub mod citus;
 pub mod claim;
 pub mod compat;

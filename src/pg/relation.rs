@@ -199,22 +199,32 @@ impl Relation {
 
 /// Whether a table has pages, as far as that can be said at once: not of one that somebody has locked.
 pub fn is_seen_to_have_pages(oid: pg_sys::Oid) -> bool {
+    pages_at_once(oid).is_some_and(|pages| pages > 0)
+}
+
+/// Whether a table has none, as far as that can be said at once. Then no snapshot that was taken before sees a row in it.
+pub fn is_seen_to_be_empty(oid: pg_sys::Oid) -> bool {
+    pages_at_once(oid) == Some(0)
+}
+
+/// None of what is no table with storage, and of one that somebody has locked.
+fn pages_at_once(oid: pg_sys::Oid) -> Option<u32> {
     const LOCK: i32 = pg_sys::AccessShareLock as i32;
     // SAFETY: locked before it is opened; whoever is not a table with storage is not asked for its size.
     unsafe {
         if !pg_sys::ConditionalLockRelationOid(oid, LOCK) {
-            return false;
+            return None;
         }
         let relation = pg_sys::try_relation_open(oid, pg_sys::NoLock as i32);
         if relation.is_null() {
             pg_sys::UnlockRelationOid(oid, LOCK);
-            return false;
+            return None;
         }
-        let stored = (*(*relation).rd_rel).relkind == pg_sys::RELKIND_RELATION as i8;
-        let has_pages =
-            stored && pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) > 0;
+        let is_stored = (*(*relation).rd_rel).relkind == pg_sys::RELKIND_RELATION as i8;
+        let pages = is_stored
+            .then(|| pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM));
         pg_sys::relation_close(relation, LOCK);
-        has_pages
+        pages
     }
 }
 

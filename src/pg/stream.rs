@@ -106,26 +106,33 @@ unsafe extern "C-unwind" fn start(_: *mut pg_sys::DestReceiver, _: i32, _: pg_sy
 unsafe extern "C-unwind" fn stop(_: *mut pg_sys::DestReceiver) {}
 
 /// How a query is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum How {
     /// With the snapshot of the caller's query.
     Once,
     /// The same, and its plan is kept for the next time.
     Kept,
+    /// The same, planned for its arguments each time: only what was parsed is kept.
+    Planned,
     /// With what this transaction has written and what has been committed by now.
     Now,
 }
 
 thread_local! {
-    static PLANS: RefCell<HashMap<CString, pg_sys::SPIPlanPtr>> = RefCell::default();
+    static PLANS: RefCell<HashMap<(CString, How), pg_sys::SPIPlanPtr>> = RefCell::default();
 }
 
 /// # Safety
 /// To be called while connected to SPI.
-unsafe fn plan(text: &CStr, arguments: &[DatumWithOid]) -> pg_sys::SPIPlanPtr {
-    if let Some(kept) = PLANS.with_borrow(|plans| plans.get(text).copied()) {
+unsafe fn plan(text: &CStr, arguments: &[DatumWithOid], how: How) -> pg_sys::SPIPlanPtr {
+    let key = (text.to_owned(), how);
+    if let Some(kept) = PLANS.with_borrow(|plans| plans.get(&key).copied()) {
         return kept;
     }
+    let option = match how {
+        How::Planned => pg_sys::CURSOR_OPT_CUSTOM_PLAN,
+        _ => pg_sys::CURSOR_OPT_GENERIC_PLAN,
+    };
     let mut types: Vec<pg_sys::Oid> = arguments.iter().map(DatumWithOid::oid).collect();
     // SAFETY: connected, as promised; a plan that is kept lives as long as the process.
     let plan = unsafe {
@@ -133,12 +140,12 @@ unsafe fn plan(text: &CStr, arguments: &[DatumWithOid]) -> pg_sys::SPIPlanPtr {
             text.as_ptr(),
             types.len() as i32,
             types.as_mut_ptr(),
-            pg_sys::CURSOR_OPT_GENERIC_PLAN as i32,
+            option as i32,
         );
         pg_sys::SPI_keepplan(plan);
         plan
     };
-    PLANS.with_borrow_mut(|plans| plans.insert(text.to_owned(), plan));
+    PLANS.with_borrow_mut(|plans| plans.insert(key, plan));
     plan
 }
 
@@ -182,8 +189,8 @@ pub fn stream(
                 dest: &raw mut receiver.base,
                 ..Default::default()
             };
-            if how == How::Kept {
-                pg_sys::SPI_execute_plan_extended(plan(&text, arguments), &options);
+            if matches!(how, How::Kept | How::Planned) {
+                pg_sys::SPI_execute_plan_extended(plan(&text, arguments, how), &options);
             } else {
                 pg_sys::SPI_execute_extended(text.as_ptr(), &options);
             }

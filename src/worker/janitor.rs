@@ -44,8 +44,7 @@ pub fn vacuum_rejected_statement(context: &Context, relation: u32) -> Result<Opt
 
 /// Seals a partition: vacuum first, unless that was done before somebody interrupted it.
 pub fn seal_statement(context: &Context, relation: u32) -> Result<Option<String>, Error> {
-    let due = seal::due(context.installed)?;
-    let Some(due) = due.into_iter().find(|due| due.oid.to_u32() == relation) else {
+    let Some(due) = seal::due_of(context.installed, pg_sys::Oid::from(relation))? else {
         return Ok(None);
     };
     if due.vacuumed {
@@ -59,8 +58,7 @@ pub fn seal_statement(context: &Context, relation: u32) -> Result<Option<String>
 /// It was vacuumed, or passed over.
 pub fn seal_vacuumed(context: &Context, relation: u32) -> Result<(), Error> {
     fault::point("seal_vacuumed");
-    let due = seal::due(context.installed)?;
-    match due.into_iter().find(|due| due.oid.to_u32() == relation) {
+    match seal::due_of(context.installed, pg_sys::Oid::from(relation))? {
         Some(due) if due.vacuumed => seal_and_go_on(context, &due),
         Some(due) if !due.reopened => Err(Error::NotVacuumed(due.partition)),
         _ => Ok(()),
@@ -81,9 +79,7 @@ pub fn not_sealed(context: &Context, relation: u32, failure: &Failure) -> Result
 
 /// Asks for the next partition that is to be sealed, or for what comes when there is none.
 pub fn ask_to_seal(installed: &Installed, database: u32) -> Result<(), Error> {
-    let left_alone = state::left_alone(installed)?;
-    let due = seal::due(installed)?;
-    match due.iter().find(|due| !left_alone.contains(&due.oid)) {
+    match seal::due_but(installed, state::left_alone(installed)?)? {
         Some(due) => drop(ask_janitor(database, SEAL, due.oid.to_u32())),
         None if seal::analyze_statement(installed)?.is_some() => drop(ask_janitor(database, ANALYZE, 0)),
         None => {}

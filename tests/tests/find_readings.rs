@@ -336,3 +336,27 @@ fn a_standby_answers_the_same() {
     let sql = "SELECT value FROM readings(1, 7, 'temperature', now() - interval '1 day', NULL, true, 1)";
     assert_eq!(replica.column(sql), ["21.5"]);
 }
+
+#[test]
+fn what_lies_in_a_partition_that_was_made_ahead_is_found() {
+    let Ready {
+        database,
+        mut session,
+        temperature,
+    } = ready();
+    session.exec("SELECT rotate_partitions()");
+    let look = "SELECT count(*) FROM readings(1, 7, 'temperature', now() - interval '1 hour')";
+    assert_eq!(session.number(look), 0);
+    // Nobody stages readings of tomorrow, but whoever writes facts may.
+    let add = format!(
+        "INSERT INTO entity_values_ts (tenant_id, entity_id, attribute_id, ingested_at, value_num)
+         VALUES (1, 7, {temperature}, now() + interval '1 day', 1)"
+    );
+    session.exec(&format!("BEGIN; {add}"));
+    assert_eq!(session.number(look), 1);
+    // Others do not see it yet.
+    let mut other = database.connect();
+    assert_eq!(other.number(look), 0);
+    session.exec("COMMIT");
+    assert_eq!(other.number(look), 1);
+}

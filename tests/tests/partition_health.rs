@@ -65,6 +65,15 @@ fn gaps_missing_indexes_interrupted_detachments_and_what_is_kept() {
     assert_eq!(session.rows(gap), [[&names[3][names[3].len() - 10..], "t"]]);
     let covered = "SELECT covered_until - date_trunc('day', now(), 'UTC') FROM partition_health WHERE partition IS NULL AND parent = 'facts'";
     assert_eq!(session.text(covered), "2 days");
+    // As the next rotation does it.
+    session.exec(&format!(
+        "DELETE FROM partition_state WHERE partition = '{}'",
+        names[2]
+    ));
+    let totals = "SELECT t.open, t.gaps, t.detach_pending, t.covered_until = h.covered_until
+                  FROM partition_totals() t, partition_health h WHERE h.partition IS NULL AND h.parent = 'facts'";
+    let open = (names.len() - 1).to_string();
+    assert_eq!(session.rows(totals), [[open.as_str(), "1", "0", "t"]]);
     session.exec(&format!(
         "CREATE INDEX of_users ON ONLY entity_values_ts (entity_id);
          CREATE INDEX \"half\" ON {leaf} (entity_id);
@@ -94,6 +103,7 @@ fn gaps_missing_indexes_interrupted_detachments_and_what_is_kept() {
         names[4]
     );
     assert_eq!(session.rows(&state), [["detach pending", "1 day", NULL]]);
+    assert_eq!(session.text("SELECT detach_pending FROM partition_totals()"), "1");
     reader.exec("COMMIT");
     session.exec(&format!(
         "ALTER TABLE entity_values_ts DETACH PARTITION {} FINALIZE",
@@ -105,6 +115,10 @@ fn gaps_missing_indexes_interrupted_detachments_and_what_is_kept() {
     ));
     assert_eq!(session.rows(&state), [["detached", "1 day", "keep"]]);
     session.exec("DROP TABLE partition_state");
+    assert_eq!(
+        session.rows("SELECT open, gaps, covered_until FROM partition_totals()"),
+        [[NULL; 3]]
+    );
     assert_eq!(
         session.rows("SELECT DISTINCT seal FROM partition_health WHERE parent = 'facts' AND ends_at > now()"),
         [[NULL]]

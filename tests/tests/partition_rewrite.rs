@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use cluster_tests::old_day::{EACH, OldDay};
-use cluster_tests::{Cluster, workers};
+use cluster_tests::{Background, Cluster, eventually, workers};
 
 #[test]
 fn readers_and_writers_notice_nothing_of_fifty_rewrites() {
@@ -91,6 +92,40 @@ fn readers_and_writers_notice_nothing_of_fifty_rewrites() {
     let others = "SELECT count(*) FROM entity_values_ts WHERE tenant_id = 3";
     assert_eq!(day.session.number(others), written);
     day.holds_together();
+}
+
+#[test]
+fn it_comes_to_an_end_though_readers_never_leave_a_gap() {
+    let mut day = OldDay::new(Cluster::builder().preload());
+    workers::wait_for_start(&day.cluster, "old_day");
+    let done = Arc::new(AtomicBool::new(false));
+    let look = format!("SELECT pg_sleep(0.03) FROM {} LIMIT 1", day.partition);
+    let readers: Vec<_> = (0..6)
+        .map(|_| {
+            let (stop, look) = (done.clone(), look.clone());
+            day.database.background(move |session| {
+                while !stop.load(Ordering::Relaxed) {
+                    session.exec(&look);
+                }
+            })
+        })
+        .collect();
+    day.ask_for_rewrite();
+    // The keeper looks once; then it is up to the janitor.
+    let asked = Instant::now();
+    eventually(Duration::from_secs(55), "a rewrite", || {
+        match day.state("rewritten_at") {
+            at if at.is_empty() => Err(day.state("last_error")),
+            _ => Ok(()),
+        }
+    });
+    assert!(
+        asked.elapsed() > Duration::from_secs(1),
+        "readers were never in the way"
+    );
+    done.store(true, Ordering::Relaxed);
+    readers.into_iter().for_each(Background::join);
+    assert_eq!((day.of_tenant(1), day.of_tenant(2)), (EACH, EACH));
 }
 
 #[test]

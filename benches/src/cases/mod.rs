@@ -3,6 +3,7 @@
 mod backlog;
 mod burden;
 mod copy_into_staging;
+mod expiry;
 mod find;
 mod flush;
 mod held_staging;
@@ -20,6 +21,7 @@ mod replication;
 mod rotation;
 mod sampling;
 mod sustained;
+mod views;
 mod visible_latency;
 
 use crate::case::Case;
@@ -43,6 +45,7 @@ const ALL: &[&dyn Case] = &[
     &burden::PARTITIONS,
     &planning::WINDOW,
     &planning::RELATIVE,
+    &views::Views,
     &idle_flusher::IdleFlusher,
     &index_under_writers::IndexUnderWriters,
     &rejects::STORM,
@@ -70,6 +73,7 @@ const ALL: &[&dyn Case] = &[
     &rotation::Rotation,
     &sampling::FEW,
     &sampling::MANY,
+    &expiry::Expiry,
     &ingest::ONE,
     &ingest::FIFTY,
     &visible_latency::MODEST,
