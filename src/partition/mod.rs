@@ -20,3 +20,4 @@ pub mod seal;
 pub mod state;
 pub mod step;
 pub mod storage;
+pub mod summaries;
