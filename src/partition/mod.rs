@@ -22,3 +22,4 @@ pub mod seal;
 pub mod state;
 pub mod step;
 pub mod storage;
+pub mod summaries;

@@ -23,10 +23,10 @@ const LEAST: u32 = 16;
 pub fn make_room(relation: &Relation, batch: &Batch, rows: &[Row]) {
     let bytes: usize = rows.iter().map(|row| in_page(batch.tuple(row).len())).sum();
     let wanted = u32::try_from(bytes / page_room(relation)).unwrap_or(u32::MAX);
-    if wanted < LEAST {
+    let pointer = relation.as_ptr();
+    if wanted < LEAST || has_free_page(pointer) {
         return;
     }
-    let pointer = relation.as_ptr();
     // SAFETY: open and locked; the lock for extensions is given back below, or at the end of the transaction after an error.
     let new = unsafe {
         pg_sys::LockRelationForExtension(pointer, pg_sys::ExclusiveLock as i32);
@@ -43,6 +43,14 @@ pub fn make_room(relation: &Relation, batch: &Batch, rows: &[Row]) {
     }
     // SAFETY: open; makes the room of these pages known to searches.
     unsafe { pg_sys::FreeSpaceMapVacuumRange(pointer, first, end) };
+}
+
+/// Whether there is room already, such as VACUUM makes of what was undone: that is used first.
+fn has_free_page(relation: pg_sys::Relation) -> bool {
+    // The map counts in steps of a 256th of a page.
+    let nearly_all = PAGE - PAGE / 16;
+    // SAFETY: open; looks into the free space map.
+    unsafe { pg_sys::GetPageWithFreeSpace(relation, nearly_all) != pg_sys::InvalidBlockNumber }
 }
 
 /// What a tuple takes of a page, with its line pointer.

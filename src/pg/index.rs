@@ -118,7 +118,7 @@ impl Index {
             scratch.within(|| {
                 for number in chunk {
                     let number = *number as usize;
-                    self.insert_one(table, batch.tuple(&rows[number]), places[number]);
+                    self.insert_one(table, batch.tuple(&rows[number]), self.place(places[number]));
                 }
             });
             scratch.reset();
@@ -167,6 +167,15 @@ impl Index {
             };
         }
         self.put(table, &mut values, &mut [false; COLUMNS], unpack_place(key.place));
+    }
+
+    /// BRIN knows pages and no rows. At the first row of a range it would ask autovacuum for a summary of the range before, which the
+    /// keeper sees to: so no row is the first.
+    fn place(&self, mut place: pg_sys::ItemPointerData) -> pg_sys::ItemPointerData {
+        if self.method == Method::LeastAndGreatest {
+            place.ip_posid = FIRST_OF_PAGE + 1;
+        }
+        place
     }
 
     fn insert_one(&self, table: &Relation, tuple: &[u8], place: pg_sys::ItemPointerData) {
@@ -247,8 +256,7 @@ fn values(columns: &[usize], tuple: &[u8]) -> [i64; COLUMNS] {
     values
 }
 
-/// The rows with the least and the greatest time of each page, and the first of a new page, by which the index notices that
-/// the range before is complete.
+/// The rows with the least and the greatest time of each page.
 fn extremes(rows: &[Row], places: &[pg_sys::ItemPointerData]) -> Vec<u32> {
     let mut chosen: Vec<u32> = Vec::new();
     let mut start = 0;
@@ -259,11 +267,7 @@ fn extremes(rows: &[Row], places: &[pg_sys::ItemPointerData]) -> Vec<u32> {
         let page = start..end;
         let least = page.clone().min_by_key(|number| rows[*number].ingested_at);
         let greatest = page.clone().max_by_key(|number| rows[*number].ingested_at);
-        let first = page
-            .clone()
-            .find(|number| places[*number].ip_posid == FIRST_OF_PAGE);
-        let mut of_page: Vec<usize> = [least, greatest, first].into_iter().flatten().collect();
-        of_page.sort_unstable();
+        let mut of_page: Vec<usize> = [least, greatest].into_iter().flatten().collect();
         of_page.dedup();
         chosen.extend(of_page.into_iter().map(|number| number as u32));
         start = end;

@@ -7,8 +7,8 @@ use super::memory::Scratch;
 use super::relation::Relation;
 use crate::staging::batch::{Batch, Row};
 
-/// Rows that are inserted together.
-pub const MOST: usize = 1000;
+/// Rows that are inserted together. From version 16 on the server lets a table grow by what one call needs.
+pub const MOST: usize = 5000;
 
 pub struct Slots {
     /// Where the first one lies, as the server makes it.

@@ -13,7 +13,7 @@ use crate::ingest::ledger;
 use crate::installed::{DOORS, Table};
 use crate::partition::create::{Parent, ensure_ahead};
 use crate::partition::rotate::remove;
-use crate::partition::state;
+use crate::partition::{state, summaries};
 use crate::pg::{process, tail};
 use crate::rejected::trim::trim;
 use crate::shmem;
@@ -145,6 +145,11 @@ pub fn trim_rejected(context: &Context) -> Result<Report, Error> {
         waiting: trimmed.waiting,
         ..Report::default()
     })
+}
+
+pub fn summarise_brin(context: &Context) -> Result<Report, Error> {
+    summaries::summarise_new(context.installed)?;
+    Ok(Report::default())
 }
 
 /// Whether there is a janitor to ask.

@@ -164,6 +164,13 @@ const KEEPER: &[Task] = &[
         },
     },
     Task {
+        name: "summarise_brin",
+        work: Work::Periodic {
+            every: || Duration::from_secs(10),
+            run: maintenance::summarise_brin,
+        },
+    },
+    Task {
         name: "look_at_indexes",
         work: Work::Periodic {
             every: || Duration::from_secs(5),

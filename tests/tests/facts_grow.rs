@@ -1,0 +1,79 @@
+//! Partitions grow by several pages at once, and by no more than rows need.
+
+use cluster_tests::Session;
+use cluster_tests::integrity::check_facts;
+use cluster_tests::readings::{Ready, facts, ready, stage};
+
+const DOOR: &str = "entity_values_ingest";
+
+/// Pages of the facts of today.
+fn pages(session: &mut Session) -> i64 {
+    session.number(
+        "SELECT sum(pg_relation_size(inhrelid) / current_setting('block_size')::int)
+         FROM pg_inherits WHERE inhparent = 'entity_values_ts'::regclass",
+    )
+}
+
+/// Of these, those that hold a row.
+fn pages_in_use(session: &mut Session) -> i64 {
+    session.number("SELECT count(DISTINCT (tableoid, (ctid::text::point)[0])) FROM entity_values_ts")
+}
+
+/// What the same rows take when the executor inserts them.
+fn pages_of_a_copy(session: &mut Session) -> i64 {
+    session.exec(
+        "DROP TABLE IF EXISTS copied; CREATE TABLE copied (LIKE entity_values_ts);
+         INSERT INTO copied SELECT * FROM entity_values_ts",
+    );
+    session.number("SELECT pg_relation_size('copied') / current_setting('block_size')::int")
+}
+
+#[test]
+fn batches_of_every_size_leave_no_page_unused() {
+    let Ready {
+        mut session,
+        temperature,
+        ..
+    } = ready();
+    let mut rows = 0;
+    for more in [1, 900, 20_000, 137, 3_000, 40_000, 1_500, 2_000, 60_000] {
+        stage(&mut session, DOOR, temperature, rows + 1, rows + more);
+        rows += more;
+        session.exec("SELECT stage_flush()");
+        let (used, all) = (pages_in_use(&mut session), pages(&mut session));
+        assert!(
+            all - used <= 1,
+            "{} pages of {all} hold nothing after {rows} rows",
+            all - used
+        );
+        let needed = pages_of_a_copy(&mut session);
+        assert!(
+            all <= needed + 2,
+            "{all} pages for {rows} rows, which need {needed}"
+        );
+    }
+    assert_eq!(facts(&mut session).0, rows);
+    check_facts(&mut session);
+}
+
+#[test]
+fn pages_of_a_flush_that_was_undone_are_taken_by_the_next() {
+    let Ready {
+        mut session,
+        temperature,
+        ..
+    } = ready();
+    stage(&mut session, DOOR, temperature, 1, 30_000);
+    session.exec("BEGIN; SELECT stage_flush(); ROLLBACK");
+    let undone = pages(&mut session);
+    assert!(undone > 100, "{undone} pages");
+    session.exec("VACUUM (TRUNCATE off) entity_values_ts");
+    session.exec("SELECT stage_flush()");
+    assert!(
+        pages(&mut session) <= undone + 2,
+        "{} pages after {undone}",
+        pages(&mut session)
+    );
+    assert_eq!(facts(&mut session).0, 30_000);
+    check_facts(&mut session);
+}
