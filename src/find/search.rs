@@ -20,9 +20,9 @@ pub const LONG: [usize; 7] = [64_000, 128_000, 256_000, 512_000, 1_000_000, 2_00
 /// More are not collected.
 const MOST: usize = 4_000_000;
 
-/// To look at an entity takes as long as to read so many more entries of an index: a list that is so much longer than the shortest
+/// To look at an entity takes as long as to read so many entries of an index: a list that is so much longer than the shortest
 /// is not worth it.
-const WORTH: usize = 8;
+const WORTH: usize = 24;
 
 /// Lists below this length are not shortened any further.
 const SHORT: usize = 1_000;

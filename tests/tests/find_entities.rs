@@ -1,7 +1,7 @@
 //! find_entities_by_attributes(): the same answer wherever values are kept, and what is said of a search that makes no sense.
 
 use cluster_tests::readings::{Ready, attribute, build_attributes, ready};
-use cluster_tests::{Cluster, Failure, Session};
+use cluster_tests::{Cluster, Failure, Session, shared};
 use std::collections::BTreeMap;
 
 /// Numbers that look random, the same for the same seed.
@@ -357,6 +357,65 @@ fn the_answer_does_not_depend_on_where_values_are_kept() {
         assert_eq!(left, 0);
         let keys = "SELECT count(*) FROM entity_jsonb WHERE hot_attrs ?| ARRAY['a_text', 'a_boolean']";
         assert_eq!(world.session.number(keys), 0);
+    }
+}
+
+/// More entities than are looked at one by one: lists of several attributes are compared, those of one value are read page by page.
+#[test]
+fn long_lists_and_their_pages_are_complete() {
+    let database = shared::database();
+    let mut session = database.install();
+    session.exec(
+        "SELECT register_attribute(1, n, 'integer', is_hot => true) FROM unnest('{a,b,c}'::text[]) n;
+         UPDATE attributes SET is_searchable = true; UPDATE attribute_builds SET search_ready = true, finished_at = now()",
+    );
+    const ENTITIES: i64 = 30_000;
+    let mut stage = |add: i64| {
+        session.exec(&format!(
+            "INSERT INTO entity_values_ingest (tenant_id, entity_id, attribute_id, value_int)
+             SELECT 1, e, attribute_id, (e + {add}) % CASE name WHEN 'a' THEN 2 WHEN 'b' THEN 3 ELSE 50 END
+             FROM generate_series(1, {ENTITIES}) e, attributes; SELECT stage_flush(1000000)"
+        ));
+    };
+    // The second leaves an old entry of each in the index.
+    stage(1);
+    stage(0);
+    for (filters, condition) in [
+        (r#"{"a": 1}"#, "e % 2 = 1"),
+        (r#"{"a": 1, "b": 2}"#, "e % 2 = 1 AND e % 3 = 2"),
+        (
+            r#"{"a": 0, "b": {"gte": 1}, "c": {"gt": 4, "lte": 30}}"#,
+            "e % 2 = 0 AND e % 3 >= 1 AND e % 50 > 4 AND e % 50 <= 30",
+        ),
+        (
+            r#"{"c": {"in": [7, 8, 9, 7]}, "b": {"lt": 2}}"#,
+            "e % 50 IN (7, 8, 9) AND e % 3 < 2",
+        ),
+        (r#"{"a": {"exists": true}, "c": 49}"#, "e % 50 = 49"),
+    ] {
+        let expected = session.column(&format!(
+            "SELECT e FROM generate_series(1, {ENTITIES}) e WHERE {condition} ORDER BY e"
+        ));
+        let all = session.column(&format!(
+            "SELECT entity_id FROM find_entities_by_attributes(1, '{filters}', NULL, 100000)"
+        ));
+        assert_eq!(all, expected, "{filters}");
+        for page in [1, 7, 997] {
+            let (mut after, mut found) = ("NULL".to_owned(), Vec::new());
+            // Some pages, and not thousands.
+            while found.len() < expected.len().min(20 * page) {
+                let next = session.column(&format!(
+                    "SELECT entity_id FROM find_entities_by_attributes(1, '{filters}', NULL, {page}, {after})"
+                ));
+                after = next.last().expect("there are more").clone();
+                found.extend(next);
+            }
+            assert_eq!(found, expected[..found.len()], "{filters} by {page}");
+        }
+        let last = expected.last().expect("some are found");
+        let behind =
+            format!("SELECT count(*) FROM find_entities_by_attributes(1, '{filters}', NULL, 5, {last})");
+        assert_eq!(session.number(&behind), 0);
     }
 }
 

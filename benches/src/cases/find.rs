@@ -157,6 +157,8 @@ impl Case for Find {
             )
         };
         let (joined, wide) = (format!("{}_joined", self.name), format!("{}_wide", self.name));
+        // What parallel workers do would not be counted.
+        session.exec("SET max_parallel_workers_per_gather = 0");
         session.exec(&function(&wide, &self.bare()));
         session.exec(&function(&joined, &self.joined()));
         let mut prepare = |text: &str| session.client().prepare(text).expect("a statement");
