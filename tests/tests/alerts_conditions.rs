@@ -310,3 +310,132 @@ fn a_disk_that_is_nearly_full() {
     drop(session);
     cluster.stop(cluster_tests::Stop::Immediate);
 }
+
+#[test]
+fn a_clock_that_is_set() {
+    let cluster = Cluster::builder()
+        .preload()
+        .set("pg_telemetry.alert_interval", "1s")
+        .create();
+    let clock = cluster.clock();
+    cluster.start();
+    let database = cluster.create_database("clock");
+    let mut session = database.install();
+    workers::wait_for_start(&cluster, "clock");
+    tune(&mut session, "disk_full", "enabled = false");
+    tune(&mut session, "clock_jumped", "keep_for = '2 s'");
+    is_well(&mut session);
+    for (ahead, said) in [(100, "set ahead by 100 s"), (0, "set back by 100 s")] {
+        clock.set_ahead(ahead);
+        let jumped = eventually(cluster_tests::SOON, said, || {
+            let rows = rows(&mut session, "clock_jumped");
+            match rows
+                .iter()
+                .find(|row| row.state == "firing" && row.detail.contains(said))
+            {
+                Some(row) => Ok(row.clone()),
+                None => Err(rows),
+            }
+        });
+        assert_eq!(jumped.severity, "critical");
+        wait_until(&mut session, "clock_jumped", "resolved");
+    }
+    is_well(&mut session);
+}
+
+#[test]
+fn readings_that_a_crash_took() {
+    let (cluster, database, mut session) = watched("crashed");
+    let id = attribute(&mut session, "temperature", "number");
+    session.exec("SELECT pause()");
+    stage(&mut session, DOORS[0], id, 1, 500);
+    eventually(cluster_tests::SOON, "the keeper has seen them", || match session
+        .number("SELECT rows_waiting FROM flush_state")
+    {
+        500 => Ok(()),
+        other => Err(other),
+    });
+    cluster.crash();
+    cluster.start();
+    let mut session = database.connect();
+    let lost = wait_until(&mut session, "crash_lost_readings", "firing");
+    assert!(
+        lost.object.starts_with("crash ") && lost.detail.starts_with("written from"),
+        "{lost:?}"
+    );
+    session.exec(&lost.run);
+    assert!(session.is_true(
+        "SELECT acknowledged_by = 'postgres' FROM telemetry_alerts WHERE alert = 'crash_lost_readings'"
+    ));
+    session.exec("SELECT resume(); UPDATE crash_history SET noticed_at = noticed_at - interval '1 day'");
+    wait_until(&mut session, "crash_lost_readings", "resolved");
+    is_well(&mut session);
+}
+
+#[test]
+fn limits_and_settings_of_the_server() {
+    let cluster = Cluster::builder()
+        .set("max_connections", 16)
+        .set("superuser_reserved_connections", 3)
+        .start();
+    let database = cluster.create_database("limits");
+    let mut session = database.install();
+    tune(
+        &mut session,
+        "connections_used",
+        "for_duration = '0', keep_for = '0'",
+    );
+    let crowd: Vec<Session> = (0..11).map(|_| database.connect()).collect();
+    let used = evaluate_until(&mut session, "connections_used", "firing");
+    assert_eq!(
+        (used.object.as_str(), used.detail.as_str()),
+        ("server", "12 of 13")
+    );
+    drop(crowd);
+    evaluate_until(&mut session, "connections_used", "resolved");
+
+    tune(&mut session, "settings_pending", "warn = 0, for_duration = '0'");
+    cluster.set_and_reload("max_locks_per_transaction", 100);
+    let pending = evaluate_until(&mut session, "settings_pending", "firing");
+    assert_eq!(pending.detail, "max_locks_per_transaction");
+    drop(session);
+    cluster.restart(cluster_tests::Stop::Fast);
+    let mut session = database.connect();
+    evaluate_until(&mut session, "settings_pending", "resolved");
+}
+
+#[test]
+fn partitions_that_are_not_as_they_should_be() {
+    let mut session = shared::database().install();
+    for alert in ["partition_gap", "partition_default", "partition_locks"] {
+        tune(&mut session, alert, "for_duration = '0', keep_for = '0'");
+    }
+    let id = attribute(&mut session, "temperature", "number");
+    // The day after tomorrow goes missing.
+    let victim = session.text(
+        "SELECT partition FROM partition_health WHERE parent = 'facts' AND starts_at > now() + interval '1 day' ORDER BY starts_at LIMIT 1",
+    );
+    session.exec(&format!("DROP TABLE {victim}"));
+    let gap = evaluate_until(&mut session, "partition_gap", "firing");
+    session.exec(&gap.run);
+    evaluate_until(&mut session, "partition_gap", "resolved");
+
+    session.exec("CREATE TABLE rest PARTITION OF entity_values_ts DEFAULT");
+    session.exec(&format!(
+        "INSERT INTO entity_values_ts (tenant_id, entity_id, attribute_id, value_num, ingested_at)
+         VALUES (1, 1, {id}, 1, now() + interval '1 year')"
+    ));
+    session.exec("ANALYZE rest");
+    let default = evaluate_until(&mut session, "partition_default", "firing");
+    assert_eq!(default.object, "telemetry.rest");
+    session.exec(&default.run);
+    evaluate_until(&mut session, "partition_default", "resolved");
+
+    tune(&mut session, "partition_locks", "warn = 0.0001");
+    assert!(
+        rows(&mut session, "partition_locks")
+            .iter()
+            .all(|row| row.state == "ok"),
+        "far from it"
+    );
+}
