@@ -28,6 +28,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.partition_totals() TO telemetry_reader, te
 CREATE VIEW @extschema@.telemetry_metric_sources AS
     WITH alerts AS MATERIALIZED (
         SELECT a.alert, a.severity, a.state, a.is_test FROM @extschema@.telemetry_alerts a),
+    partitions AS MATERIALIZED (SELECT * FROM @extschema@.partition_totals()),
     metrics (name, type, help, labels, value) AS (
         SELECT 'pg_telemetry_info', 'gauge', 'Always 1; the versions and the role of this node as labels',
                jsonb_build_object('sql_version', w.sql_version, 'library_version', w.library_version,
@@ -102,21 +103,21 @@ CREATE VIEW @extschema@.telemetry_metric_sources AS
         FROM @extschema@.flush_totals() f
 
         UNION ALL
-        SELECT 'pg_telemetry_partitions', 'gauge', 'Partitions of facts, by state',
+        SELECT 'pg_telemetry_partitions_known', 'gauge', 'Partitions of facts, by state',
                jsonb_build_object('state', s.state), s.count
-        FROM @extschema@.partition_totals() p,
+        FROM partitions p,
              LATERAL (VALUES ('open', p.open), ('sealing', p.sealing), ('sealed', p.sealed), ('reopened', p.reopened),
                              ('detach pending', p.detach_pending), ('detached', p.detached)) s (state, count)
         UNION ALL
-        SELECT 'pg_telemetry_partitions_failing', 'gauge', 'Partitions with which something failed that is tried again', '{}', p.failing
-        FROM @extschema@.partition_totals() p
+        SELECT 'pg_telemetry_partition_failures', 'gauge', 'Partitions with which something failed that is tried again', '{}', p.failing
+        FROM partitions p
         UNION ALL
         SELECT 'pg_telemetry_partition_gaps', 'gauge', 'Stretches of time between partitions of facts that have none', '{}', p.gaps
-        FROM @extschema@.partition_totals() p
+        FROM partitions p
         UNION ALL
         SELECT 'pg_telemetry_partition_coverage_seconds', 'gauge', 'How far from now on there is a partition of facts for every time; 0: not even for now', '{}',
                CASE WHEN p.gaps IS NOT NULL THEN coalesce(extract(epoch FROM p.covered_until - now()), 0) END
-        FROM @extschema@.partition_totals() p
+        FROM partitions p
 
         UNION ALL
         SELECT 'pg_telemetry_freshness_lag_seconds', 'gauge', 'How old the data of this node are at most; absent when that is not known',
@@ -205,6 +206,11 @@ CREATE VIEW @extschema@.telemetry_metric_sources AS
     SELECT name, type, help, labels, value FROM metrics WHERE value IS NOT NULL;
 COMMENT ON VIEW @extschema@.telemetry_metric_sources IS
     'Where telemetry_metrics takes its rows from; to be asked there, as planning this costs more than running it';
+COMMENT ON COLUMN @extschema@.telemetry_metric_sources.name IS 'as in telemetry_metrics';
+COMMENT ON COLUMN @extschema@.telemetry_metric_sources.type IS 'as in telemetry_metrics';
+COMMENT ON COLUMN @extschema@.telemetry_metric_sources.help IS 'as in telemetry_metrics';
+COMMENT ON COLUMN @extschema@.telemetry_metric_sources.labels IS 'as in telemetry_metrics';
+COMMENT ON COLUMN @extschema@.telemetry_metric_sources.value IS 'as in telemetry_metrics';
 GRANT SELECT ON @extschema@.telemetry_metric_sources TO telemetry_admin, pg_monitor;
 
 CREATE FUNCTION @extschema@.telemetry_metrics_rows(

@@ -1,5 +1,7 @@
 //! BRIN indexes of partitions in use know their pages soon, without a word in the log.
 
+use std::sync::Arc;
+
 use cluster_tests::readings::{Ready, attribute, facts, ready, stage, wait_for_facts};
 use cluster_tests::{Cluster, Database, SOON, Session, eventually};
 
@@ -34,7 +36,7 @@ fn known_and_all(session: &mut Session) -> (i64, i64) {
     (number(&row[0]), number(&row[1]))
 }
 
-fn workers_of(cluster: &Cluster) -> (Database, Session, i64) {
+fn workers_of(cluster: &Arc<Cluster>) -> (Database, Session, i64) {
     let database = cluster.create_database("summaries");
     let mut session = database.install();
     let temperature = attribute(&mut session, "temperature", "number");

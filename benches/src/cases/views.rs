@@ -83,12 +83,14 @@ impl Watched {
     fn new(database: Database, partitions: usize) -> Watched {
         let mut session = database.connect();
         add_partitions(&mut session, partitions);
-        session.exec(
-            "SET search_path = telemetry, public;
-             SELECT setup();
-             UPDATE partition_state SET seal = 'sealed', sealed_at = now(), rows = 0 WHERE ends_at < now() - interval '30 days';
-             VACUUM ANALYZE pg_class; VACUUM ANALYZE pg_index; VACUUM ANALYZE pg_inherits; VACUUM ANALYZE partition_state",
-        );
+        for statement in [
+            "SET search_path = telemetry, public",
+            "SELECT setup()",
+            "UPDATE partition_state SET seal = 'sealed', sealed_at = now(), rows = 0 WHERE ends_at < now() - interval '30 days'",
+            "VACUUM ANALYZE pg_class, pg_index, pg_inherits, partition_state",
+        ] {
+            session.exec(statement);
+        }
         Watched {
             session,
             _database: database,
