@@ -222,7 +222,11 @@ fn a_dump_in_one_transaction_comes_back() {
 
 #[test]
 fn a_parallel_dump_comes_back_while_workers_run() {
-    let cluster = Cluster::builder().preload().start();
+    // Samples come by themselves, and make a difference.
+    let cluster = Cluster::builder()
+        .preload()
+        .set("pg_telemetry.sample_interval", "0")
+        .start();
     let original = Original::new(cluster.create_database("original"));
     let folder = original.file("folder");
     original.dump(&["-Fd", "-j4", "-f", &folder]);
