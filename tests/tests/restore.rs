@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::Arc;
+
 use cluster_tests::readings::{DOORS, attribute, facts, stage};
 use cluster_tests::{Cluster, Database, SOON, Session, Stop, catalog, eventually, shared, workers};
 
@@ -220,13 +222,17 @@ fn a_dump_in_one_transaction_comes_back() {
     original.assert_equals(&restored);
 }
 
-#[test]
-fn a_parallel_dump_comes_back_while_workers_run() {
-    // Samples come by themselves, and make a difference.
-    let cluster = Cluster::builder()
+/// They take no samples, which would come between a dump and what is compared with it.
+fn with_workers() -> Arc<Cluster> {
+    Cluster::builder()
         .preload()
         .set("pg_telemetry.sample_interval", "0")
-        .start();
+        .start()
+}
+
+#[test]
+fn a_parallel_dump_comes_back_while_workers_run() {
+    let cluster = with_workers();
     let original = Original::new(cluster.create_database("original"));
     let folder = original.file("folder");
     original.dump(&["-Fd", "-j4", "-f", &folder]);
@@ -302,7 +308,7 @@ fn a_dump_comes_back_long_after() {
 
 #[test]
 fn a_database_can_be_recreated_beside_the_renamed_original() {
-    let cluster = Cluster::builder().preload().start();
+    let cluster = with_workers();
     let original = Original::new(cluster.create_database("plant"));
     let dump = original.dump(&["--create"]);
     cluster
