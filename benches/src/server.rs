@@ -9,7 +9,7 @@ use cluster_tests::{Cluster, Database, Session};
 use crate::options::Options;
 
 /// As on a server in use where it matters for the cost of a row. What would come at a random moment is kept away.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 12] = [
     ("fsync", "on"),
     ("shared_buffers", "512MB"),
     // Enough for the baselines to sort a batch in memory.
@@ -26,6 +26,8 @@ const SETTINGS: [(&str, &str); 11] = [
     // Cases that are about workers turn them on.
     (BACKGROUND_WORKERS, "off"),
     ("pg_telemetry.flush_interval", "100ms"),
+    // One a minute, which some case would meet and others not; what they cost is a case of its own.
+    ("pg_telemetry.sample_interval", "0"),
 ];
 
 const BACKGROUND_WORKERS: &str = "pg_telemetry.background_workers";
