@@ -78,6 +78,8 @@ impl<'a> Lists<'a> {
                 found.retain(|_| is_there.next() == Some(true));
             }
         }
+        // They are not asked again, and would hold their pages.
+        self.lists.clear();
         Ok(found)
     }
 }
@@ -186,7 +188,6 @@ impl<'a> Stream<'a> {
 
     /// The next ones, at most so many. Fewer: there are no more.
     pub fn next(&mut self, most: usize) -> Vec<i64> {
-        // Looked for anew each time: what is done in between holds no page.
         self.index.seek(
             self.question.tenant_id,
             self.attribute_id,
@@ -202,6 +203,8 @@ impl<'a> Stream<'a> {
             }
         }
         self.after = found.last().copied().or(self.after);
+        // Looked for anew each time: what is done in between takes as long as it takes, and holds no page.
+        self.index.let_go();
         found
     }
 }

@@ -11,6 +11,7 @@ use super::memory::Scratch;
 use super::relation::Relation;
 use crate::staging::batch::{Batch, Row};
 use crate::staging::reading::{ATTRIBUTE_ID, INGESTED_AT, Tuple};
+use crate::worker::maintenance;
 
 /// Entries between two looks for an interrupt.
 const CHUNK: usize = 4096;
@@ -40,6 +41,8 @@ pub struct Index {
     method: Method,
     /// The table's columns, counted from 0.
     columns: Vec<usize>,
+    /// A keeper summarises new ranges.
+    has_keeper: bool,
 }
 
 impl Index {
@@ -67,6 +70,7 @@ impl Index {
                 info,
                 method: Method::Each,
                 columns: Vec::new(),
+                has_keeper: maintenance::has_janitor(),
             };
             let plain = !(*info).ii_Unique
                 && (*info).ii_Expressions.is_null()
@@ -169,10 +173,10 @@ impl Index {
         self.put(table, &mut values, &mut [false; COLUMNS], unpack_place(key.place));
     }
 
-    /// BRIN knows pages and no rows. At the first row of a range it would ask autovacuum for a summary of the range before, which the
-    /// keeper sees to: so no row is the first.
+    /// BRIN knows pages and no rows. At the first row of a range it asks autovacuum for a summary of the range before: where the keeper
+    /// sees to that, no row is the first.
     fn place(&self, mut place: pg_sys::ItemPointerData) -> pg_sys::ItemPointerData {
-        if self.method == Method::LeastAndGreatest {
+        if self.has_keeper && self.method == Method::LeastAndGreatest {
             place.ip_posid = FIRST_OF_PAGE + 1;
         }
         place
@@ -256,7 +260,8 @@ fn values(columns: &[usize], tuple: &[u8]) -> [i64; COLUMNS] {
     values
 }
 
-/// The rows with the least and the greatest time of each page.
+/// The rows with the least and the greatest time of each page, and the first of a new page, by which the index notices that
+/// the range before is complete.
 fn extremes(rows: &[Row], places: &[pg_sys::ItemPointerData]) -> Vec<u32> {
     let mut chosen: Vec<u32> = Vec::new();
     let mut start = 0;
@@ -267,7 +272,11 @@ fn extremes(rows: &[Row], places: &[pg_sys::ItemPointerData]) -> Vec<u32> {
         let page = start..end;
         let least = page.clone().min_by_key(|number| rows[*number].ingested_at);
         let greatest = page.clone().max_by_key(|number| rows[*number].ingested_at);
-        let mut of_page: Vec<usize> = [least, greatest].into_iter().flatten().collect();
+        let first = page
+            .clone()
+            .find(|number| places[*number].ip_posid == FIRST_OF_PAGE);
+        let mut of_page: Vec<usize> = [least, greatest, first].into_iter().flatten().collect();
+        of_page.sort_unstable();
         of_page.dedup();
         chosen.extend(of_page.into_iter().map(|number| number as u32));
         start = end;

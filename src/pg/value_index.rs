@@ -126,6 +126,21 @@ impl ValueIndex {
         }
     }
 
+    /// Gives back all pages; `seek` comes next.
+    pub fn let_go(&mut self) {
+        // SAFETY: the scan is open, and without keys only lets go of where it is; the slot is one of a buffered tuple, or empty.
+        unsafe {
+            let scan = self.scan.scan;
+            let count = (*scan).numberOfKeys;
+            pg_sys::index_rescan(scan, std::ptr::null_mut(), count, std::ptr::null_mut(), 0);
+            pg_sys::ExecClearTuple(self.scan.slot);
+            if self.scan.map != 0 {
+                pg_sys::ReleaseBuffer(self.scan.map);
+                self.scan.map = 0;
+            }
+        }
+    }
+
     /// The entity of the next entry whose row the snapshot sees.
     pub fn next(&mut self) -> Option<i64> {
         let mut values = [pg_sys::Datum::null(); COLUMNS];

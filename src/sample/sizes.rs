@@ -75,13 +75,20 @@ impl Pass {
         let mut more = 0;
         read(text, vec![argument(self.after), argument(PIECE)], |rows| {
             for row in rows {
-                let (Some(oid), Some(root), Some(index), Some(path), Some(kind)) = (
+                let (Some(oid), Some(root), Some(index), Some(kind)) = (
                     row.get::<i64>(1)?,
                     row.get::<Oid>(2)?,
                     row.get::<Oid>(3)?,
-                    row.get::<String>(4)?,
                     row.get::<String>(5)?,
                 ) else {
+                    continue;
+                };
+                if kind == "table" {
+                    more += 1;
+                    self.after = self.after.max(oid);
+                }
+                // Dropped meanwhile.
+                let Some(path) = row.get::<String>(4)? else {
                     continue;
                 };
                 let bytes = files::bytes(&path);
@@ -93,8 +100,6 @@ impl Pass {
                     size.bytes += bytes;
                 }
                 if kind == "table" {
-                    more += 1;
-                    self.after = self.after.max(oid);
                     size.tables += 1;
                     if let Some(rows) = row.get::<i64>(6)? {
                         size.rows = Some(size.rows.unwrap_or(0) + rows);

@@ -186,22 +186,27 @@ fn keep_texts(turn: &Turn, found: &Found) -> Result<(), Error> {
     let Some(missing) = missing else {
         return Ok(());
     };
-    // A statement that sets a password has it in its text.
+    // A statement that sets a password or names a key has it in its text, which would outlive it here.
     let text = format!(
-        "SELECT DISTINCT ON (s.queryid) s.queryid, CASE WHEN s.query !~* '\\mpassword\\M' THEN left(s.query, 4000) END
-         FROM {}.pg_stat_statements(true) AS s WHERE s.queryid = ANY ($1)",
+        "SELECT DISTINCT ON (s.queryid) s.queryid, CASE WHEN s.query !~* '(passw|secret|(auth|access)_?token|credential|(api|access)_?key|://[^/@[:space:]]*:[^@[:space:]]*@)' THEN left(s.query, 4000) END
+         FROM {}.pg_stat_statements(true) AS s
+         WHERE s.dbid = $2::oid AND s.queryid = ANY ($1) ORDER BY s.queryid",
         found.schema
     );
     let mut ids = Vec::new();
     let mut queries: Vec<Option<String>> = Vec::new();
     identity::as_statistics_reader(|| {
-        each(&text, vec![argument(missing)], |row| {
-            if let Some(id) = row.long(0) {
-                ids.push(id);
-                queries.push(row.text(1).map(|text| text.into_owned()));
-            }
-            Ok(true)
-        })
+        each(
+            &text,
+            vec![argument(missing), argument(i64::from(process::my_database()))],
+            |row| {
+                if let Some(id) = row.long(0) {
+                    ids.push(id);
+                    queries.push(row.text(1).map(|text| text.into_owned()));
+                }
+                Ok(true)
+            },
+        )
     })?;
     write(
         &format!(

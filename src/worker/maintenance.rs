@@ -148,8 +148,10 @@ pub fn trim_rejected(context: &Context) -> Result<Report, Error> {
 }
 
 pub fn summarise_brin(context: &Context) -> Result<Report, Error> {
-    summaries::summarise_new(context.installed)?;
-    Ok(Report::default())
+    Ok(Report {
+        again: summaries::summarise_new(context.installed)?,
+        ..Report::default()
+    })
 }
 
 /// Whether there is a janitor to ask.

@@ -85,9 +85,15 @@ fn a_slot_that_runs_out_of_room_and_is_lost() {
     session.exec("SELECT pg_create_physical_replication_slot('left_behind', true)");
     let load =
         "SELECT pg_logical_emit_message(false, 'load', repeat('x', 500000)) FROM generate_series(1, 20)";
+    // More than one load between two heartbeats, and the slot would be lost before anybody saw it fill.
+    eventually(SOON, "a heartbeat", || {
+        match session.number("SELECT count(*) FROM replication_heartbeat") {
+            0 => Err("none yet"),
+            _ => Ok(()),
+        }
+    });
+    session.exec(load);
     eventually(SOON, "a rate is known", || {
-        session.exec(load);
-        session.exec("SELECT pg_switch_wal()");
         // A rate needs a minute; this is one that was seen.
         session.exec(
             "UPDATE replication_heartbeat SET written_at = written_at - interval '2 min' WHERE slot > 60",
