@@ -84,12 +84,19 @@ fn uses_are_counted_and_written_down() {
         }
     });
     assert_eq!(session.rows(line), [["6", "2"]]);
-    // A crash forgets what was not written down, and nothing else.
+    // A crash forgets what was not written down, and nothing else. The keeper may just have come by once more.
     use_them(&mut session);
     cluster.crash();
     cluster.start();
     let mut session = database.connect();
-    assert_eq!(session.rows(line), [["6", "2"]]);
+    let left = session.rows(line);
+    assert!(
+        [["6", "2"], ["9", "3"]]
+            .map(|row| vec![row])
+            .iter()
+            .any(|row| left == *row),
+        "{left:?}"
+    );
 }
 
 #[test]
