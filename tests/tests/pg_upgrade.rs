@@ -27,7 +27,12 @@ fn pg_upgrade_takes_everything_along() {
         new.version()
     );
 
-    let before = Cluster::builder().installation(&old).preload().start();
+    // No sample comes between the looks that are compared.
+    let before = Cluster::builder()
+        .installation(&old)
+        .preload()
+        .set("pg_telemetry.sample_interval", "0")
+        .start();
     let database = before.create_database("plant");
     let mut session = database.install();
     let id = attribute(&mut session, "temperature", "number");
