@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
 use crate::accounting::ledger::{Account, Ledger};
+use crate::guc;
 use crate::heat::Heat;
 use crate::pg::process;
 use crate::worker::board::{Board, Database, Presence, Role};
@@ -76,6 +77,12 @@ pub fn look<T>(body: impl FnOnce(&Board) -> T) -> Option<T> {
         Some(board) => Some(body(board)),
         None => is_available().then(|| body(&BOARD.share())),
     })
+}
+
+/// Whether this database has workers: none when nothing is preloaded, or they are turned off.
+pub fn has_workers() -> bool {
+    let known = look(|board| board.database(process::my_database()).is_some());
+    known == Some(true) && guc::background_workers()
 }
 
 /// Changes the board. None without preload. Nothing that can raise an error may happen under the lock.

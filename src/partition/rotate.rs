@@ -12,7 +12,8 @@ use crate::guc;
 use crate::installed::Installed;
 use crate::pg::xact::{self, Failure};
 use crate::pg::{process, settings};
-use crate::worker::maintenance::{ask_janitor, has_janitor};
+use crate::shmem;
+use crate::worker::maintenance::ask_janitor;
 use crate::worker::task::{ANALYZE, ARCHIVE, EXPIRE, RETIRE, REWRITE, SEAL};
 
 /// How many partitions a call begins to seal, where there is no janitor: each of them is a statement for somebody to run.
@@ -60,7 +61,7 @@ pub fn rotate(installed: &Installed) -> Result<Vec<Done>, Error> {
     for planned in planned.iter().filter(|planned| planned.action != Action::Keep) {
         done.push(match &planned.statement {
             // The janitor goes on from the first to the next by itself.
-            Some(_) if planned.action == Action::Seal && seals > 0 && has_janitor() => {
+            Some(_) if planned.action == Action::Seal && seals > 0 && shmem::has_workers() => {
                 left_to_janitor(planned)
             }
             Some(_) if planned.action == Action::Seal && seals >= SEALS_AT_A_TIME => {

@@ -9,9 +9,9 @@ use super::heap_page::block_of;
 use super::layout;
 use super::memory::Scratch;
 use super::relation::Relation;
+use crate::shmem;
 use crate::staging::batch::{Batch, Row};
 use crate::staging::reading::{ATTRIBUTE_ID, INGESTED_AT, Tuple};
-use crate::worker::maintenance;
 
 /// Entries between two looks for an interrupt.
 const CHUNK: usize = 4096;
@@ -41,7 +41,7 @@ pub struct Index {
     method: Method,
     /// The table's columns, counted from 0.
     columns: Vec<usize>,
-    /// A keeper summarises new ranges.
+    /// Of an index that knows pages and no rows: a keeper summarises its new ranges.
     has_keeper: bool,
 }
 
@@ -70,7 +70,7 @@ impl Index {
                 info,
                 method: Method::Each,
                 columns: Vec::new(),
-                has_keeper: maintenance::has_janitor(),
+                has_keeper: false,
             };
             let plain = !(*info).ii_Unique
                 && (*info).ii_Expressions.is_null()
@@ -85,6 +85,7 @@ impl Index {
                 pg_sys::BRIN_AM_OID => index.brin_method(table),
                 _ => return None,
             };
+            index.has_keeper = index.method == Method::LeastAndGreatest && shmem::has_workers();
             plain.then_some(index)
         }
     }
@@ -176,7 +177,7 @@ impl Index {
     /// BRIN knows pages and no rows. At the first row of a range it asks autovacuum for a summary of the range before: where the keeper
     /// sees to that, no row is the first.
     fn place(&self, mut place: pg_sys::ItemPointerData) -> pg_sys::ItemPointerData {
-        if self.has_keeper && self.method == Method::LeastAndGreatest {
+        if self.has_keeper {
             place.ip_posid = FIRST_OF_PAGE + 1;
         }
         place

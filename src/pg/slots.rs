@@ -43,7 +43,7 @@ impl Slots {
     }
 
     /// Nobody looks at the values of a slot that holds a tuple, so all copies may share their place. To have the server make each
-    /// would cost more than all else that a flush does but for rows.
+    /// took a good part of a small flush.
     fn have(&mut self, count: usize) {
         if self.copies.len() < count {
             // SAFETY: made in `of`; lives as long as self.

@@ -14,7 +14,7 @@ use crate::installed::{DOORS, Table};
 use crate::partition::create::{Parent, ensure_ahead};
 use crate::partition::rotate::remove;
 use crate::partition::{state, summaries};
-use crate::pg::{process, tail};
+use crate::pg::tail;
 use crate::rejected::trim::trim;
 use crate::shmem;
 use crate::sql::{argument, read, value};
@@ -152,12 +152,6 @@ pub fn summarise_brin(context: &Context) -> Result<Report, Error> {
         again: summaries::summarise_new(context.installed)?,
         ..Report::default()
     })
-}
-
-/// Whether there is a janitor to ask.
-pub fn has_janitor() -> bool {
-    let known = shmem::look(|board| board.database(process::my_database()).is_some());
-    known == Some(true) && guc::background_workers()
 }
 
 /// False when there is no janitor to ask: nothing is preloaded, or workers are turned off.
