@@ -394,7 +394,10 @@ impl Drop for Cluster {
 }
 
 /// The children notice the death of their parent on their own; until all have, the data folder cannot be used again.
+///
+/// It is stopped first: one that still starts processes would have children that are on no list.
 fn kill_with_children(postmaster: &mut Child) {
+    process::stop(postmaster.id());
     let children = process::children_of(postmaster.id());
     process::signal(postmaster.id(), libc::SIGKILL);
     postmaster.wait().expect("a child can be waited for");

@@ -43,6 +43,14 @@ pub(crate) fn signal(pid: u32, signal: i32) -> bool {
     unsafe { libc::kill(pid as i32, signal) == 0 }
 }
 
+/// Holds a process where it is, and returns when it does nothing any more.
+pub(crate) fn stop(pid: u32) {
+    signal(pid, libc::SIGSTOP);
+    while stat(pid).is_some_and(|stat| !["T", "Z"].contains(&stat.state.as_str())) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// None when it still runs after the timeout.
 pub(crate) fn wait_for_exit(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + timeout;
