@@ -34,8 +34,7 @@ pub fn find(installed: &Installed, name: &str) -> Result<(pg_sys::Oid, pg_sys::O
 
 pub fn drop_index(installed: &Installed, name: &str) -> Result<(), Error> {
     find(installed, name)?;
-    brief::alone_with_partitions(installed)?;
-    brief::often(installed, "drop an index of facts", || {
+    brief::often_with_partitions(installed, "drop an index of facts", || {
         run(&format!(
             "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
             installed.qualified(Table::Facts)

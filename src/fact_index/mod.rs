@@ -12,6 +12,6 @@ mod overview;
 mod rebuild;
 mod steps;
 
-pub use brief::{alone_with_partitions, often as briefly};
+pub use brief::often_with_partitions as briefly_with_partitions;
 pub use build::{is_wanted, next_statement};
 pub use steps::steps as unfinished;

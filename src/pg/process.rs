@@ -40,6 +40,30 @@ pub fn terminate(pid: i32) {
     }
 }
 
+/// Cancels what a process of this server does, as pg_cancel_backend does.
+pub fn cancel(pid: i32) {
+    if is_alive(pid) {
+        // SAFETY: a signal to a process that was a server process a moment ago.
+        unsafe { libc::kill(pid, libc::SIGINT) };
+    }
+}
+
+/// The same to a worker of autovacuum whose work can wait: what the server does for whoever waits for its lock.
+pub fn cancel_autovacuum(pid: i32) {
+    // SAFETY: entries of the array of processes are never freed; the flags of another one are read as the server reads them, and
+    // belong to `pid` or, at worst, to one that began in its place a moment ago and is autovacuum all the same.
+    let flags = unsafe {
+        let process = pg_sys::BackendPidGetProc(pid);
+        if process.is_null() {
+            return;
+        }
+        u32::from((&raw const (*process).statusFlags).read_volatile())
+    };
+    if flags & pg_sys::PROC_IS_AUTOVACUUM != 0 && flags & pg_sys::PROC_VACUUM_FOR_WRAPAROUND == 0 {
+        cancel(pid);
+    }
+}
+
 /// Sessions of clients in this database; workers do not count.
 pub fn client_sessions() -> i32 {
     // SAFETY: looks into the array of processes under its lock.

@@ -39,8 +39,7 @@ fn release_tables(
 /// As the caller, who is entitled to all of it: only somebody who may act as both can give a table from one to the other.
 fn release(installed: &Installed, new_owner: Option<&str>, even_if_staged: bool) -> Result<Vec<Row>, Error> {
     let tables = tables(installed)?;
-    fact_index::alone_with_partitions(installed)?;
-    fact_index::briefly(installed, "release the tables", || {
+    fact_index::briefly_with_partitions(installed, "release the tables", || {
         let mut locked: Vec<&str> = Vec::new();
         if new_owner.is_some() {
             locked.extend(tables.iter().map(|(_, name)| name.as_str()));

@@ -329,6 +329,40 @@ fn somebody_in_the_way_is_named_and_nobody_waits_behind_us() {
 }
 
 #[test]
+fn autovacuum_makes_way_as_it_does_for_everybody() {
+    let cluster = Cluster::builder()
+        .set("autovacuum_naptime", "1s")
+        .set("log_autovacuum_min_duration", "0")
+        .start();
+    let database = cluster.create_database("vacuumed");
+    let mut session = database.install();
+    session.exec("SELECT add_fact_index('{value_num}', index_name => 'unwanted')");
+    carry_out(&mut session);
+    let leaf = session
+        .text("SELECT to_char(now() AT TIME ZONE 'UTC', '\"telemetry.entity_values_ts_p\"YYYYMMDD')")
+        .replace('"', "");
+    let id = attribute(&mut session, "temperature", "number");
+    session.exec(&format!(
+        "INSERT INTO entity_values_ts (tenant_id, entity_id, attribute_id, value_num)
+         SELECT 1, n, {id}, n FROM generate_series(1, 20000) n"
+    ));
+    // It would take minutes.
+    session.exec(&format!(
+        "ALTER TABLE {leaf} SET (autovacuum_vacuum_insert_threshold = 1, autovacuum_vacuum_insert_scale_factor = 0,
+             autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"
+    ));
+    let at_work = format!("SELECT count(*) FROM pg_stat_progress_vacuum WHERE relid = '{leaf}'::regclass");
+    eventually(SOON, "autovacuum is there", || match session.number(&at_work) {
+        0 => Err(session.rows(
+            "SELECT relname, n_ins_since_vacuum FROM pg_stat_user_tables WHERE n_ins_since_vacuum > 0",
+        )),
+        _ => Ok(()),
+    });
+    session.exec("SELECT drop_fact_index('unwanted')");
+    assert!(!cluster.log().lines_with("canceling autovacuum task").is_empty());
+}
+
+#[test]
 fn two_at_once_make_one_index() {
     let ready = with_readings();
     let mut session = ready.session;
