@@ -119,7 +119,7 @@ fn stop_maintenance(facts: pg_sys::Oid, number_of_try: usize) -> Result<(), Erro
                 let pid = row.get(1)?.unwrap_or_default();
                 if row.get(2)? == Some(true) {
                     process::cancel(pid);
-                } else if number_of_try % AUTOVACUUM_EVERY == 0 {
+                } else if number_of_try.is_multiple_of(AUTOVACUUM_EVERY) {
                     process::cancel_autovacuum(pid);
                 }
             }
