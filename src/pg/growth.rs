@@ -24,7 +24,7 @@ pub fn make_room(relation: &Relation, batch: &Batch, rows: &[Row]) {
     let bytes: usize = rows.iter().map(|row| in_page(batch.tuple(row).len())).sum();
     let wanted = u32::try_from(bytes / page_room(relation)).unwrap_or(u32::MAX);
     let pointer = relation.as_ptr();
-    if wanted < LEAST || has_free_page(pointer) {
+    if wanted < LEAST || has_room(pointer, wanted) {
         return;
     }
     // SAFETY: open and locked; the lock for extensions is given back below, or at the end of the transaction after an error.
@@ -46,11 +46,34 @@ pub fn make_room(relation: &Relation, batch: &Batch, rows: &[Row]) {
 }
 
 /// Whether there is room already, such as VACUUM makes of what was undone: that is used first.
-fn has_free_page(relation: pg_sys::Relation) -> bool {
+///
+/// Pages that are new count if there are as many as are wanted, left by a flush that failed. If there are fewer, another flusher made
+/// them for itself and is at them now; what it leaves, if it fails as well, is not more than it wanted. One that succeeds
+/// leaves none: rows take at least as many pages as are made for them.
+fn has_room(relation: pg_sys::Relation, wanted: u32) -> bool {
     // The map counts in steps of a 256th of a page.
     let nearly_all = PAGE - PAGE / 16;
-    // SAFETY: open; looks into the free space map.
-    unsafe { pg_sys::GetPageWithFreeSpace(relation, nearly_all) != pg_sys::InvalidBlockNumber }
+    // SAFETY: open; looks into the free space map and asks for the length of the file.
+    let (free, end) = unsafe {
+        (
+            pg_sys::GetPageWithFreeSpace(relation, nearly_all),
+            pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM),
+        )
+    };
+    free < end && (!is_new(relation, free) || is_new(relation, end.saturating_sub(wanted)))
+}
+
+/// Whether nobody has written to a page of the relation yet.
+fn is_new(relation: pg_sys::Relation, block: u32) -> bool {
+    // SAFETY: open; the page is there, and looked at under its lock.
+    unsafe {
+        let buffer = pg_sys::ReadBuffer(relation, block);
+        pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+        let page = pg_sys::BufferGetPage(buffer).cast::<pg_sys::PageHeaderData>();
+        let new = (*page).pd_upper == 0;
+        pg_sys::UnlockReleaseBuffer(buffer);
+        new
+    }
 }
 
 /// What a tuple takes of a page, with its line pointer.

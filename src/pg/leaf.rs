@@ -77,6 +77,7 @@ impl Leaf {
         fault::point("before_leaf");
         #[cfg(all(feature = "pg15", target_os = "linux"))]
         super::growth::make_room(&self.relation, batch, rows);
+        fault::point("after_room");
         let mut places = Vec::with_capacity(if self.indexes.is_empty() { 0 } else { rows.len() });
         for chunk in rows.chunks(MOST) {
             slots.insert(&self.relation, batch, chunk, scratch);

@@ -1,8 +1,8 @@
 //! Partitions grow by several pages at once, and by no more than rows need.
 
-use cluster_tests::Session;
 use cluster_tests::integrity::check_facts;
-use cluster_tests::readings::{Ready, facts, ready, stage};
+use cluster_tests::readings::{Ready, attribute, facts, ready, stage};
+use cluster_tests::{Cluster, Installation, Session};
 
 const DOOR: &str = "entity_values_ingest";
 
@@ -75,5 +75,60 @@ fn pages_of_a_flush_that_was_undone_are_taken_by_the_next() {
         pages(&mut session)
     );
     assert_eq!(facts(&mut session).0, 30_000);
+    check_facts(&mut session);
+}
+
+#[test]
+fn two_that_flush_at_once_grow_it_by_what_both_need() {
+    let Ready {
+        mut session,
+        database,
+        temperature,
+        ..
+    } = ready();
+    for round in 0..3 {
+        let first = round * 160_000;
+        stage(&mut session, DOOR, temperature, first + 1, first + 160_000);
+        let flushers: Vec<_> = (0..2)
+            .map(|_| {
+                database.background(
+                    |session| {
+                        while session.number("SELECT telemetry.stage_flush(20000)") > 0 {}
+                    },
+                )
+            })
+            .collect();
+        flushers.into_iter().for_each(|flusher| flusher.join());
+        session.exec("SELECT stage_flush()");
+        assert_eq!(facts(&mut session).0, first + 160_000);
+        let (used, all) = (pages_in_use(&mut session), pages(&mut session));
+        assert!(all - used <= 4, "{} pages of {all} hold nothing", all - used);
+    }
+    check_facts(&mut session);
+}
+
+#[test]
+fn flushes_that_fail_again_and_again_do_not_grow_it_again_and_again() {
+    let cluster = Cluster::builder()
+        .installation(&Installation::with_fault_points())
+        .start();
+    let database = cluster.create_database("growing");
+    let mut session = database.install();
+    let temperature = attribute(&mut session, "temperature", "number");
+    stage(&mut session, DOOR, temperature, 1, 1_000);
+    session.exec("SELECT stage_flush()");
+    stage(&mut session, DOOR, temperature, 1_001, 31_000);
+    session.exec("SET pg_telemetry.fault_points = 'after_room=error:57014'");
+    session.fails_with("57014", "SELECT stage_flush()");
+    let grown = pages(&mut session);
+    for _ in 0..5 {
+        session.fails_with("57014", "SELECT stage_flush()");
+        assert_eq!(pages(&mut session), grown, "pages after one more");
+    }
+    session.exec("SET pg_telemetry.fault_points = ''; SELECT stage_flush()");
+    assert_eq!(facts(&mut session).0, 31_000);
+    let needed = pages_of_a_copy(&mut session);
+    let all = pages(&mut session);
+    assert!(all <= needed + 2, "{all} pages where {needed} are needed");
     check_facts(&mut session);
 }
