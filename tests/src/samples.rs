@@ -62,3 +62,15 @@ pub fn nothing_absurd(session: &mut Session) {
     );
     assert!(overlapping.is_empty(), "{overlapping:?}");
 }
+
+/// A partition of a table of samples for a day so many days ago.
+#[track_caller]
+pub fn old_day(session: &mut Session, table: &str, ago: i64) {
+    session.exec(&format!(
+        "DO $$ DECLARE day date := (now() AT TIME ZONE 'UTC')::date - {ago}; BEGIN
+             EXECUTE format('CREATE TABLE telemetry.{table}_old{ago} PARTITION OF telemetry.{table} FOR VALUES FROM (%L) TO (%L)',
+                            day || ' 00:00+00', day + 1 || ' 00:00+00');
+             EXECUTE 'ALTER TABLE telemetry.{table}_old{ago} OWNER TO telemetry_owner';
+         END $$"
+    ));
+}

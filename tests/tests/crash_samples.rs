@@ -7,13 +7,16 @@ use std::time::Duration;
 use cluster_tests::alerts::{health, rows, tune};
 use cluster_tests::campaign::{Bell, Chance, Numbers, soaking};
 use cluster_tests::readings::{DOORS, attribute, stage};
-use cluster_tests::samples::{nothing_absurd, sample};
+use cluster_tests::samples::{nothing_absurd, old_day, sample};
 use cluster_tests::{Background, Cluster, Database, SOON, Session, eventually, workers};
 
 const NAME: &str = "crash";
 
 /// Rows of one INSERT.
 const ROWS: i64 = 10;
+
+/// Of all samples.
+const MOST_BYTES: i64 = 16 << 20;
 
 struct Campaign {
     cluster: Arc<Cluster>,
@@ -30,7 +33,7 @@ impl Campaign {
             .set("shared_preload_libraries", "pg_stat_statements,pg_telemetry")
             .set("pg_telemetry.alert_interval", "1s")
             .set("pg_telemetry.sample_interval", "1s")
-            .set("pg_telemetry.sample_max_size", "16MB")
+            .set("pg_telemetry.sample_max_size", format!("{}MB", MOST_BYTES >> 20))
             .start();
         let database = cluster.create_database(NAME);
         let mut session = database.install();
@@ -215,26 +218,23 @@ fn crashes_make_no_false_sample_and_no_alert_that_stays() {
     campaign.check(&mut session);
 
     // What came before makes room after a crash as it does without one.
+    old_day(&mut session, "relation_samples", 5);
     session.exec(
-        "DO $$ DECLARE day date := (now() AT TIME ZONE 'UTC')::date - 5; BEGIN
-             EXECUTE format('CREATE TABLE telemetry.old_day PARTITION OF telemetry.relation_samples FOR VALUES FROM (%L) TO (%L)',
-                            day || ' 00:00+00', day + 1 || ' 00:00+00');
-             ALTER TABLE telemetry.old_day OWNER TO telemetry_owner;
-         END $$;
-         INSERT INTO relation_samples SELECT now() - interval '5 days', 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, false, repeat('x', 200), 'r', 't'
+        "INSERT INTO relation_samples SELECT now() - interval '5 days', 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, false, repeat('x', 200), 'r', 't'
          FROM generate_series(1, 80000)",
     );
+    let size = "SELECT sum(pg_total_relation_size(i.inhrelid))::bigint FROM pg_inherits i
+                WHERE i.inhparent::regclass::text ~ '_samples$|sample_runs$'";
+    assert!(session.number(size) > MOST_BYTES, "more than there may be");
     campaign
         .cluster
         .set_and_reload("pg_telemetry.sample_interval", "1s");
     campaign.cluster.crash();
     campaign.cluster.start();
     let mut session = campaign.database.connect();
-    let size = "SELECT sum(pg_total_relation_size(i.inhrelid))::bigint FROM pg_inherits i
-                WHERE i.inhparent::regclass::text ~ '_samples$|sample_runs$'";
     eventually(SOON, "samples keep to their room", || {
         match session.number(size) {
-            small if small <= 16 << 20 => Ok(()),
+            small if small <= MOST_BYTES => Ok(()),
             large => Err(large),
         }
     });

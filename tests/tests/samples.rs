@@ -1,7 +1,7 @@
 //! Samples over time: only what happened, whatever becomes of the counters of the server, and nothing that stops anybody.
 
 use cluster_tests::readings::stage;
-use cluster_tests::samples::{nothing_absurd, sample, state};
+use cluster_tests::samples::{nothing_absurd, old_day, sample, state};
 use cluster_tests::{Cluster, Database, NULL, SOON, Session, Stop, eventually, shared, workers};
 
 /// A table with a key and some rows.
@@ -261,16 +261,6 @@ fn days(session: &mut Session, table: &str) -> i64 {
     session.number(&format!(
         "SELECT count(*) FROM pg_inherits WHERE inhparent = 'telemetry.{table}'::regclass"
     ))
-}
-
-fn old_day(session: &mut Session, table: &str, ago: i64) {
-    session.exec(&format!(
-        "DO $$ DECLARE day date := (now() AT TIME ZONE 'UTC')::date - {ago}; BEGIN
-             EXECUTE format('CREATE TABLE telemetry.{table}_old{ago} PARTITION OF telemetry.{table} FOR VALUES FROM (%L) TO (%L)',
-                            day || ' 00:00+00', day + 1 || ' 00:00+00');
-             EXECUTE 'ALTER TABLE telemetry.{table}_old{ago} OWNER TO telemetry_owner';
-         END $$"
-    ));
 }
 
 #[test]
