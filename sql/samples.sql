@@ -46,7 +46,7 @@ COMMENT ON COLUMN @extschema@.slow_queries.hit_ratio IS 'share of these that was
 COMMENT ON COLUMN @extschema@.slow_queries.temp_bytes IS 'temporary files, read and written';
 COMMENT ON COLUMN @extschema@.slow_queries.wal_bytes IS 'WAL written';
 COMMENT ON COLUMN @extschema@.slow_queries.query IS 'its text; NULL: not allowed to know (pg_read_all_stats may), or it names a password';
-COMMENT ON COLUMN @extschema@.slow_queries.state IS 'sampled; began, no samples, not installed, not loaded, not readable, full or failed: then the row has no figures';
+COMMENT ON COLUMN @extschema@.slow_queries.state IS 'sampled; evicted: those of the others are not all there is; began, no samples, not installed, not loaded, not readable, full or failed: then the row has no figures';
 COMMENT ON COLUMN @extschema@.slow_queries.hint IS 'what is the matter, and what to do';
 COMMENT ON COLUMN @extschema@.slow_queries.observed_seconds IS 'how much of the window the samples cover; NULL: none of it';
 COMMENT ON COLUMN @extschema@.slow_queries.sampled_at IS 'when the last sample was taken';

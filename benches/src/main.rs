@@ -12,6 +12,7 @@ mod copy_format;
 mod cost;
 mod cpu;
 mod flushers;
+mod load;
 mod lock_waits;
 mod options;
 mod outcome;

@@ -1,11 +1,12 @@
 //! What statements of this database do, from pg_stat_statements in whatever schema it is. It is never reset: what was evicted from it
-//! and comes back counts from nothing again, as it does there.
+//! and comes back counts from nothing again, as it does there. What such a statement did between the look before and its eviction nobody
+//! knows, so how often that happened is written down with the samples.
 
 use super::baseline::{begin, changes};
 use super::task::longest_gap;
 use super::turn::{Outcome, Turn};
 use crate::error::Error;
-use crate::installed::Table;
+use crate::installed::{Installed, Table};
 use crate::pg::{handover, identity, process, xact};
 use crate::sql::{argument, each, read, time, value, write};
 
@@ -15,8 +16,10 @@ const KEPT: i64 = 500;
 /// The view as it is installed.
 struct Found {
     schema: String,
-    /// None in versions that do not tell.
+    /// Older versions of it do not tell these.
     has_toplevel: bool,
+    has_since: bool,
+    has_evictions: bool,
 }
 
 /// Statements, one after the other in each column.
@@ -29,9 +32,18 @@ struct Statements {
     counters: [Vec<f64>; COUNTERS],
     /// Of others, which we may not look at.
     hidden: i64,
+    /// How often it made room for others, since it was last reset.
+    evictions: Option<f64>,
 }
 
-const COUNTERS: usize = 9;
+/// What is written down, and last what goes back when an entry was evicted and is a new one.
+const COUNTERS: usize = 10;
+
+/// Where the server does not tell since when it has counted: the longest time of all calls never gets shorter.
+const LONGEST: &str = "s.max_exec_time";
+
+/// Seconds from then to a time that nobody will see.
+const SINCE: &str = "(4102444800 - extract(epoch FROM s.stats_since))::double precision";
 
 pub fn sample(turn: &Turn) -> Result<Outcome, Error> {
     let Some(found) = find()? else {
@@ -73,9 +85,14 @@ pub fn sample(turn: &Turn) -> Result<Outcome, Error> {
 fn find() -> Result<Option<Found>, Error> {
     read(
         "SELECT quote_ident(n.nspname),
-                EXISTS (SELECT FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-                        WHERE c.relnamespace = n.oid AND c.relname = 'pg_stat_statements' AND a.attname = 'toplevel')
-         FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'",
+                'toplevel' = ANY (c.columns), 'stats_since' = ANY (c.columns),
+                EXISTS (SELECT FROM pg_class i WHERE i.relnamespace = n.oid AND i.relname = 'pg_stat_statements_info')
+         FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+              CROSS JOIN LATERAL (
+                  SELECT coalesce(array_agg(a.attname::text), '{}') AS columns
+                  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+                  WHERE c.relnamespace = n.oid AND c.relname = 'pg_stat_statements') AS c
+         WHERE e.extname = 'pg_stat_statements'",
         vec![],
         |rows| {
             if rows.is_empty() {
@@ -85,6 +102,8 @@ fn find() -> Result<Option<Found>, Error> {
             Ok(Some(Found {
                 schema: row.get(1)?.unwrap_or_default(),
                 has_toplevel: row.get(2)?.unwrap_or_default(),
+                has_since: row.get(3)?.unwrap_or_default(),
+                has_evictions: row.get(4)?.unwrap_or_default(),
             }))
         },
     )
@@ -93,11 +112,12 @@ fn find() -> Result<Option<Found>, Error> {
 /// Without the texts, which would have it read a file.
 fn look(found: &Found) -> Result<Statements, Error> {
     let toplevel = if found.has_toplevel { "s.toplevel" } else { "true" };
+    let life = if found.has_since { SINCE } else { LONGEST };
     let text = format!(
         "SELECT s.queryid, s.userid::bigint, {toplevel}, s.calls::double precision, s.rows::double precision, s.total_exec_time,
                 s.total_plan_time, s.shared_blks_hit::double precision, s.shared_blks_read::double precision,
                 (s.temp_blks_read + s.temp_blks_written)::double precision, s.wal_bytes::double precision,
-                s.calls * (s.stddev_exec_time ^ 2 + s.mean_exec_time ^ 2)
+                s.calls * (s.stddev_exec_time ^ 2 + s.mean_exec_time ^ 2), {life}
          FROM {}.pg_stat_statements(false) AS s WHERE s.dbid = $1::oid",
         found.schema
     );
@@ -115,18 +135,30 @@ fn look(found: &Found) -> Result<Statements, Error> {
         }
         Ok(true)
     })?;
+    // Afterwards, so that none is missed which the look above has not seen any more.
+    if found.has_evictions {
+        let text = format!(
+            "SELECT dealloc::double precision FROM {}.pg_stat_statements_info",
+            found.schema
+        );
+        each(&text, vec![], |row| {
+            statements.evictions = row.double(0);
+            Ok(true)
+        })?;
+    }
     Ok(statements)
 }
 
 fn write_down(turn: &Turn, statements: Statements) -> Result<Outcome, Error> {
     let installed = turn.installed;
     let covers_from = begin(installed, "statements", turn.now, longest_gap())?;
+    let evictions = evictions_since(installed, statements.evictions)?.filter(|_| covers_from.is_some());
     let now = "SELECT s.a, s.user_id * 2 + s.toplevel::integer AS b, s.user_id, s.toplevel,
-                      ARRAY[s.c1, s.c2, s.c3, s.c4, s.c5, s.c6, s.c7, s.c8, s.c9] AS counters
+                      ARRAY[s.c1, s.c2, s.c3, s.c4, s.c5, s.c6, s.c7, s.c8, s.c9, s.c10] AS counters
                FROM unnest($5::bigint[], $6::bigint[], $7::boolean[], $8::double precision[], $9::double precision[],
                            $10::double precision[], $11::double precision[], $12::double precision[], $13::double precision[],
-                           $14::double precision[], $15::double precision[], $16::double precision[])
-                    AS s (a, user_id, toplevel, c1, c2, c3, c4, c5, c6, c7, c8, c9)";
+                           $14::double precision[], $15::double precision[], $16::double precision[], $17::double precision[])
+                    AS s (a, user_id, toplevel, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10)";
     let text = format!(
         "{},
          ranked AS (
@@ -155,7 +187,33 @@ fn write_down(turn: &Turn, statements: Statements) -> Result<Outcome, Error> {
     ];
     arguments.extend(statements.counters.into_iter().map(argument));
     let samples = write(&text, arguments, |_| Ok(handover::processed()))?;
-    Ok(Outcome::sampled(covers_from, samples))
+    Ok(Outcome {
+        evictions,
+        ..Outcome::sampled(covers_from, samples)
+    })
+}
+
+/// How often statements were evicted since the last look; None where that is not known.
+fn evictions_since(installed: &Installed, now: Option<f64>) -> Result<Option<i64>, Error> {
+    let Some(now) = now else {
+        return Ok(None);
+    };
+    let base = installed.qualified(Table::SampleBaseline);
+    let before: Option<f64> = write(
+        &format!("SELECT counters[1] FROM {base} WHERE source = 'statements' AND a = 0 AND b = 1"),
+        vec![],
+        value,
+    )?;
+    write(
+        &format!(
+            "INSERT INTO {base} AS o (source, a, b, counters) VALUES ('statements', 0, 1, $1)
+             ON CONFLICT (source, a, b) DO UPDATE SET counters = excluded.counters WHERE o.counters <> excluded.counters"
+        ),
+        vec![argument(vec![now])],
+        |_| Ok(()),
+    )?;
+    // One that went back was reset with the statements.
+    Ok(before.map(|before| (if now < before { now } else { now - before }) as i64))
 }
 
 /// Texts are asked for only when there is a statement whose text is not known.

@@ -125,17 +125,13 @@ pub fn take_some(context: &Context) -> Result<Report, Error> {
     if !are_kept(installed)? {
         return Ok(Report::default());
     }
-    let turn = Turn {
-        installed,
-        now: process::now(),
-        at_once: false,
-    };
     if !baseline::claim(installed)? {
         return Ok(Report {
             waiting: Some("take_samples() is running elsewhere".to_owned()),
             ..Report::default()
         });
     }
+    let turn = Turn::new(installed, false);
     room::make(installed, turn.now)?;
     if CLEARED.get().is_none_or(|cleared| cleared.elapsed() >= CLEARING) {
         CLEARED.set(Some(Instant::now()));
@@ -234,11 +230,6 @@ fn take_samples() -> Result<
         return Err(Error::NotReadCommitted("take_samples()").into());
     }
     let rows = identity::as_owner(|| {
-        let turn = Turn {
-            installed: &installed,
-            now: process::now(),
-            at_once: true,
-        };
         for table in room::TABLES {
             installed.require_table(table)?;
         }
@@ -250,6 +241,7 @@ fn take_samples() -> Result<
             }
             signals::pause(LOOK);
         }
+        let turn = Turn::new(&installed, true);
         room::make(&installed, turn.now)?;
         clear(&turn)?;
         let mut rows = Vec::new();

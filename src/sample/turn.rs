@@ -4,6 +4,7 @@ use pgrx::datum::TimestampWithTimeZone;
 
 use crate::error::Error;
 use crate::installed::{Installed, Table};
+use crate::pg::process;
 use crate::sql::{argument, time, write};
 
 /// What a look works on.
@@ -15,12 +16,26 @@ pub struct Turn<'a> {
     pub at_once: bool,
 }
 
+impl<'a> Turn<'a> {
+    /// From now on. Not before the samples are ours to take: one that began earlier and waited for another would count the time of
+    /// that one once more.
+    pub fn new(installed: &'a Installed, at_once: bool) -> Turn<'a> {
+        Turn {
+            installed,
+            now: process::now(),
+            at_once,
+        }
+    }
+}
+
 /// What came of it.
 pub struct Outcome {
     pub state: &'static str,
     pub message: Option<String>,
     pub covers_from: Option<TimestampWithTimeZone>,
     pub samples: i64,
+    /// Of statements: how often some had to go since the look before.
+    pub evictions: Option<i64>,
     /// There is more of the same to do.
     pub more: bool,
 }
@@ -32,6 +47,7 @@ impl Outcome {
             message: None,
             covers_from,
             samples,
+            evictions: None,
             more: false,
         }
     }
@@ -42,6 +58,7 @@ impl Outcome {
             message: Some(message),
             covers_from: None,
             samples: 0,
+            evictions: None,
             more: false,
         }
     }
@@ -57,7 +74,8 @@ impl Outcome {
 
 pub fn note(turn: &Turn, source: &str, outcome: &Outcome, took_ms: f64) -> Result<(), Error> {
     let text = format!(
-        "INSERT INTO {} (sampled_at, source, covers_from, samples, took_ms, state, message) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO {} (sampled_at, source, covers_from, samples, took_ms, state, message, evictions)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         turn.installed.qualified(Table::SampleRuns)
     );
     let arguments = vec![
@@ -68,6 +86,7 @@ pub fn note(turn: &Turn, source: &str, outcome: &Outcome, took_ms: f64) -> Resul
         argument(took_ms),
         argument(outcome.state.to_owned()),
         argument(outcome.message.clone()),
+        argument(outcome.evictions),
     ];
     write(&text, arguments, |_| Ok(()))
 }

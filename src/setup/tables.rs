@@ -446,6 +446,7 @@ pub const DATA_TABLES: &[DataTable] = &[
             ("source", "text"),
             ("covers_from", "timestamp with time zone"),
             ("state", "text"),
+            ("evictions", "bigint"),
         ],
     },
     DataTable {

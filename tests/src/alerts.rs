@@ -1,5 +1,6 @@
 //! Alerts as a test sees them.
 
+use crate::database::Database;
 use crate::session::{NULL, Session};
 use crate::wait::{SOON, eventually};
 
@@ -73,6 +74,12 @@ pub fn evaluate_until(session: &mut Session, alert: &str, state: &str) -> Alert 
             None => Err(rows),
         }
     })
+}
+
+/// Runs what the alert says, as somebody who copies it into psql.
+#[track_caller]
+pub fn do_as_told(database: &Database, alert: &Alert) {
+    database.psql(&alert.run).success();
 }
 
 /// Overrides fields of a rule: `"warn = 5, for_duration = '0'"`.

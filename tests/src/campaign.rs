@@ -48,6 +48,11 @@ impl Numbers {
     pub fn take(&self, count: i64) -> i64 {
         self.0.fetch_add(count, Ordering::Relaxed) + 1
     }
+
+    /// The last that somebody got.
+    pub fn last(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Rows that were acknowledged, each named by its entity: first and last of each transaction.

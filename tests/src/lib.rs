@@ -25,6 +25,7 @@ mod proxy;
 mod psql;
 pub mod readings;
 pub mod replicas;
+pub mod samples;
 pub mod scripts;
 mod session;
 pub mod shared;

@@ -1,6 +1,6 @@
 //! The contract of telemetry_metrics as its SQL states it, and the files for exporters that follow from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::project;
@@ -77,7 +77,8 @@ fn keys(arguments: &str) -> Vec<String> {
 
 const HEADER: &str = "# Made from sql/telemetry_metrics.sql, and held to it by a test. Expects the extension in the schema telemetry.\n";
 
-/// A collector for sql_exporter.
+/// A collector for sql_exporter: one query feeds all metrics, each from a column of its own name. What is NULL in a row is left out
+/// of it, so each row gives the one metric that it is about.
 pub fn sql_exporter(metrics: &[Metric]) -> String {
     let mut text = format!("{HEADER}collector_name: pg_telemetry\nmetrics:\n");
     for metric in metrics {
@@ -92,21 +93,31 @@ pub fn sql_exporter(metrics: &[Metric]) -> String {
             "  - metric_name: {name}\n    type: {kind}\n    help: \"{help}\"\n"
         );
         if !labels.is_empty() {
-            text.push_str("    key_labels:\n");
-            for label in labels {
-                let _ = writeln!(text, "      - {label}");
-            }
+            let _ = writeln!(text, "    key_labels: [{}]", labels.join(", "));
         }
-        let columns: String = labels
-            .iter()
-            .map(|label| format!("labels->>'{label}' AS \"{label}\", "))
-            .collect();
-        let _ = write!(
-            text,
-            "    values: [value]\n    query: |\n      SELECT {columns}value FROM {VIEW} WHERE name = '{name}'\n"
-        );
+        let _ = writeln!(text, "    values: [{name}]\n    query_ref: telemetry_metrics");
     }
+    let _ = write!(
+        text,
+        "queries:\n  - query_name: telemetry_metrics\n    query: |\n      {}\n",
+        wide_query(metrics).replace('\n', "\n      ")
+    );
     text
+}
+
+/// A row for each row of the view, with a column for each label and one for each metric.
+fn wide_query(metrics: &[Metric]) -> String {
+    let labels: BTreeSet<&String> = metrics.iter().flat_map(|metric| &metric.labels).collect();
+    let columns: Vec<String> = labels
+        .iter()
+        .map(|label| format!("labels->>'{label}' AS \"{label}\""))
+        .chain(
+            metrics
+                .iter()
+                .map(|Metric { name, .. }| format!("CASE name WHEN '{name}' THEN value END AS {name}")),
+        )
+        .collect();
+    format!("SELECT {}\nFROM {VIEW}", columns.join(",\n       "))
 }
 
 /// Custom queries for postgres_exporter, which puts a metric's name together of a namespace and a column.

@@ -293,6 +293,12 @@ fn each_field_is_overridden_by_itself_and_outlives_dump_and_extension() {
         .exec("INSERT INTO alert_rules (alert, warn) VALUES ('no_such_thing', 1)");
     assert_eq!(states(&mut door.session, "no_such_thing"), ["unknown"]);
     door.session.exec("SELECT silence_alert('disk_full', '1 day')");
+    door.look();
+    door.session
+        .exec(&format!("SELECT ack_alert('{ALERT}', reason => 'on it')"));
+    let acknowledged = "state, acknowledged_by, acknowledged_until, fired_at, since";
+    let on_it = door.row(acknowledged);
+    assert_eq!(on_it[..2], ["firing", "postgres"]);
 
     let kept = "SELECT alert, enabled, warn, for_duration, keep_for, note FROM alert_rules ORDER BY 1";
     let before = door.session.rows(kept);
@@ -302,13 +308,28 @@ fn each_field_is_overridden_by_itself_and_outlives_dump_and_extension() {
     let mut other = copy.connect();
     other.exec("SET search_path = telemetry");
     assert_eq!(other.rows(kept), before);
-    assert_eq!(other.number("SELECT count(*) FROM alert_notes"), 1);
+    let notes =
+        "SELECT kind, alert, object, ends_at, made_at, made_by, reason FROM alert_notes ORDER BY 1, 2";
+    let said = door.session.rows(notes);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert_eq!(other.rows(notes), said);
     assert_eq!(other.column(tuned), ["7"]);
+    // It is still the same that fires, so somebody still is on it.
+    let mut restored = Door {
+        session: other,
+        attribute: door.attribute,
+        next: door.next,
+    };
+    restored.look();
+    assert_eq!(restored.row(acknowledged), on_it);
 
     door.session
         .exec("DROP EXTENSION pg_telemetry; CREATE EXTENSION pg_telemetry SCHEMA telemetry");
     assert_eq!(door.session.rows(kept), before);
+    assert_eq!(door.session.rows(notes), said);
     assert_eq!(door.session.column(tuned), ["7"]);
+    door.look();
+    assert_eq!(door.row(acknowledged), on_it);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_tests::alerts::{Alert, health, rows, tune, wait_until};
+use cluster_tests::alerts::{Alert, do_as_told, health, rows, tune, wait_until};
 use cluster_tests::replicas::pair_with;
 use cluster_tests::{Builder, Cluster, Database, SOON, Session, eventually, workers};
 
@@ -37,12 +37,6 @@ fn wait_for(session: &mut Session, alert: &str, object: &str, state: &str) -> Al
             }
         },
     )
-}
-
-/// Runs what the alert says, as somebody who copies it into psql.
-#[track_caller]
-fn do_as_told(database: &Database, alert: &Alert) {
-    database.psql(&alert.run).success();
 }
 
 #[test]
@@ -187,6 +181,27 @@ fn a_replica_whose_replay_is_paused() {
     wait_until(&mut pair.replica, "replay_paused", "ok");
     wait_until(&mut pair.replica, "replica_stale", "ok");
     wait_until(&mut pair.session, "replica_behind", "resolved");
+}
+
+#[test]
+fn a_replica_that_was_told_to_lag() {
+    let mut pair = pair_with(often());
+    tune(&mut pair.session, "disk_full", "enabled = false");
+    tune(
+        &mut pair.session,
+        "replica_stale",
+        "warn = 2, critical = 1000, clear = 1.5",
+    );
+    pair.standby.catch_up_with(&pair.primary);
+    wait_until(&mut pair.replica, "replica_stale", "ok");
+    pair.standby.set_and_reload("recovery_min_apply_delay", "4s");
+    let stale = wait_until(&mut pair.replica, "replica_stale", "firing");
+    assert_eq!(stale.severity, "warning");
+    assert!(!stale.detail.is_empty(), "{stale:?}");
+    // The statement shows how old they are.
+    assert!(!pair.replica.rows(&stale.run).is_empty());
+    pair.standby.set_and_reload("recovery_min_apply_delay", "0");
+    wait_until(&mut pair.replica, "replica_stale", "ok");
 }
 
 #[test]

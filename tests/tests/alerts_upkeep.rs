@@ -1,9 +1,10 @@
 //! Alerts about partitions, vacuum and the server, each by what it is about: it fires with the right remedy, and is over after that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cluster_tests::alerts::{Alert, evaluate_until, health, rows, tune, wait_until};
-use cluster_tests::readings::{DOORS, attribute, stage};
+use cluster_tests::alerts::{Alert, do_as_told, evaluate_until, health, rows, tune, wait_until};
+use cluster_tests::readings::{DOORS, attribute, stage, wait_for_facts};
 use cluster_tests::{Builder, Cluster, Database, SOON, Session, eventually, shared, workers};
 
 const AT_ONCE: &str = "for_duration = '0', keep_for = '0'";
@@ -27,12 +28,6 @@ fn quiet(builder: Builder) -> Quiet {
         database,
         session,
     }
-}
-
-/// Runs what the alert says, as somebody who copies it into psql.
-#[track_caller]
-fn do_as_told(database: &Database, alert: &Alert) {
-    database.psql(&alert.run).success();
 }
 
 fn partitions_ahead(session: &mut Session) -> Vec<String> {
@@ -331,56 +326,72 @@ fn a_crash_that_took_readings() {
     wait_until(&mut session, "crash_lost_readings", "resolved");
 }
 
-/// Two thirds of the transaction ids that there are, at once.
 #[test]
-fn transaction_ids_that_run_out() {
-    const NEXT: u32 = 1_200_000_000;
+fn staging_that_fills_faster_than_it_empties() {
     let cluster = Cluster::builder()
-        .set("autovacuum_freeze_max_age", 2_000_000_000)
-        .set("autovacuum_multixact_freeze_max_age", 2_000_000_000)
-        .set("autovacuum_naptime", "1s")
+        .preload()
+        .set("pg_telemetry.alert_interval", "1s")
         .start();
     let database = cluster.create_database("fleet");
     let mut session = database.install();
-    session.exec("SELECT evaluate_alerts()");
-    tune(&mut session, "disk_full", "enabled = false");
-    drop(session);
-    cluster.stop(cluster_tests::Stop::Fast);
-    let data = cluster.data_dir();
-    cluster
-        .tool(
-            "pg_resetwal",
-            ["-x", &NEXT.to_string(), "-D", &data.display().to_string()],
-            "",
-        )
-        .success();
-    // The log of commits has to reach that far: two bits each, and 32 pages of 8 kB in a file.
-    let segment = format!("of={}/pg_xact/{:04X}", data.display(), NEXT / 4 / 8192 / 32);
-    cluster
-        .tool("/bin/dd", ["if=/dev/zero", &segment, "bs=8192", "count=32"], "")
-        .success();
-    cluster.start();
-    let mut session = database.connect();
-    let near = evaluate_until(&mut session, "wraparound_near", "firing");
-    assert_eq!(near.severity, "warning");
-    assert!(health(&mut session).1.contains("wraparound_near"));
-    // The transactions of the dead past hold nothing; autovacuum freezes them as soon as it is asked to.
-    drop(session);
-    cluster.set("autovacuum_freeze_max_age", 200_000_000);
-    cluster.restart(cluster_tests::Stop::Fast);
-    let mut session = database.connect();
-    eventually(
-        std::time::Duration::from_secs(60),
-        "all databases are frozen",
-        || {
-            session.exec("SELECT evaluate_alerts()");
-            let rows = rows(&mut session, "wraparound_near");
-            if rows.iter().all(|row| row.state != "firing") && rows.iter().any(|row| row.state == "resolved")
-            {
-                Ok(())
-            } else {
-                Err(rows)
-            }
-        },
+    workers::wait_for_start(&cluster, "fleet");
+    for alert in ["disk_full", "blocking"] {
+        tune(&mut session, alert, "enabled = false");
+    }
+    tune(&mut session, "staging_behind", AT_ONCE);
+    let id = attribute(&mut session, "temperature", "number");
+    // Nothing gets into facts.
+    let mut holder = database.connect();
+    holder.exec("BEGIN; LOCK TABLE entity_values_ts IN ACCESS EXCLUSIVE MODE");
+    stage(&mut session, DOORS[0], id, 1, 120_000);
+    let fires = |row: &Alert| row.object == "fast" && row.state == "firing";
+    // Rates are known once the keeper has counted for a while.
+    let behind = eventually(Duration::from_secs(60), "staging is behind", || {
+        let rows = rows(&mut session, "staging_behind");
+        rows.iter().find(|row| fires(row)).cloned().ok_or(rows)
+    });
+    assert_eq!(behind.severity, "critical");
+    assert!(behind.detail.contains("0 go in a second"), "{behind:?}");
+    assert!(
+        behind
+            .run
+            .starts_with("ALTER SYSTEM SET pg_telemetry.flush_workers = 2;"),
+        "{behind:?}"
     );
+    do_as_told(&database, &behind);
+    holder.exec("COMMIT");
+    wait_until(&mut session, "staging_behind", "resolved");
+    wait_for_facts(&mut session, 120_000);
+}
+
+#[test]
+fn readings_that_somebody_has_locked() {
+    let (database, mut session) = workers::running();
+    database
+        .cluster()
+        .set_and_reload("pg_telemetry.alert_interval", "1s");
+    tune(&mut session, "disk_full", "enabled = false");
+    tune(&mut session, "flush_held_back", AT_ONCE);
+    let id = attribute(&mut session, "temperature", "number");
+    session.exec("SELECT pause()");
+    stage(&mut session, DOORS[1], id, 1, 10);
+    let mut holder = database.connect();
+    holder.exec(&format!(
+        "BEGIN; SELECT FROM {} WHERE entity_id = 1 FOR UPDATE",
+        DOORS[1]
+    ));
+    session.exec("SELECT resume()");
+    wait_for_facts(&mut session, 9);
+    let held = wait_until(&mut session, "flush_held_back", "firing");
+    assert_eq!(held.object, "flusher 1");
+    assert!(
+        held.detail.contains("1 rows wait") && held.detail.contains("locked"),
+        "{held:?}"
+    );
+    // The statement says the same of every flusher.
+    let shown = session.rows(&held.run).swap_remove(0);
+    assert!(shown[1].contains("locked"), "{shown:?}");
+    holder.exec("COMMIT");
+    wait_until(&mut session, "flush_held_back", "resolved");
+    wait_for_facts(&mut session, 10);
 }

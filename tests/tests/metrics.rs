@@ -1,7 +1,7 @@
 //! The contract with exporters: what telemetry_metrics says, what the files in monitoring/ make of it, and that the real programs
 //! take them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -144,6 +144,49 @@ fn the_files_for_exporters_are_those_of_the_contract() {
         "monitoring/postgres_exporter/queries.yml",
         &postgres_exporter(&metrics),
     );
+}
+
+/// What sql_exporter makes of a row: for each metric whose column is not NULL, that with the labels which it has.
+#[test]
+fn one_query_of_sql_exporter_gives_every_row_of_the_view() {
+    let file = project::read("monitoring/sql_exporter/pg_telemetry.collector.yml");
+    assert_eq!(
+        file.matches("query: |").count(),
+        1,
+        "it asks once for all of them"
+    );
+    let (_, query) = file.split_once("query: |").expect("a query");
+    let cluster = Cluster::builder().preload().start();
+    let database = cluster.create_database("scraped");
+    let mut session = database.install();
+    workers::wait_for_start(&cluster, "scraped");
+    session.exec(&format!("CREATE TEMP TABLE served AS {query}"));
+    session.exec("CREATE TEMP TABLE shown AS SELECT name, labels FROM telemetry_metrics");
+    let mut served = Vec::new();
+    for metric in contract() {
+        let labels: Vec<String> = metric
+            .labels
+            .iter()
+            .map(|label| format!("'{label}', \"{label}\""))
+            .collect();
+        let of_this = format!("FROM served WHERE {} IS NOT NULL", metric.name);
+        served.extend(session.rows(&format!(
+            "SELECT '{}', jsonb_build_object({}) {of_this}",
+            metric.name,
+            labels.join(", ")
+        )));
+    }
+    served.sort();
+    // Nothing but what was measured at another moment may differ: workers begin and end tasks meanwhile.
+    let mut shown = session.rows("SELECT name, labels FROM shown");
+    shown.sort();
+    let rows = session.number("SELECT count(*) FROM served");
+    assert_eq!(served.len() as i64, rows, "each row is one metric");
+    let names =
+        |rows: &[Vec<String>]| -> BTreeSet<String> { rows.iter().map(|row| row[0].clone()).collect() };
+    assert_eq!(names(&served), names(&shown));
+    let different: Vec<&Vec<String>> = shown.iter().filter(|row| !served.contains(row)).collect();
+    assert!(different.len() * 10 < shown.len(), "{different:?}");
 }
 
 fn mentioned(text: &str) -> Vec<String> {

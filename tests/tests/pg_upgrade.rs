@@ -1,5 +1,6 @@
 //! pg_upgrade from an older major, where one is installed.
 
+use cluster_tests::alerts::{rows, tune};
 use cluster_tests::campaign::announce;
 use cluster_tests::readings::{DOORS, attribute, everywhere, facts, stage};
 use cluster_tests::{Cluster, Installation, SOON, Session, Stop, catalog, eventually, workers};
@@ -9,6 +10,37 @@ fn objects(session: &mut Session) -> Vec<String> {
     let mut lines = catalog::as_dumped(&catalog::objects_with_all_partitions(session, "telemetry"));
     lines.retain(|line| !line.starts_with("view "));
     lines
+}
+
+/// Thresholds of one's own, somebody who is at it, a silence, and what they are about.
+fn say_something_of_alerts(session: &mut Session) {
+    tune(session, "blocking", "warn = 77, note = 'slow batches'");
+    tune(session, "disk_full", "enabled = false");
+    tune(
+        session,
+        "horizon_held",
+        "for_duration = '5 min', critical = 'Infinity'",
+    );
+    session.exec(
+        "CREATE SEQUENCE nearly_done AS smallint; ALTER SEQUENCE nearly_done OWNER TO telemetry_owner;
+         SELECT setval('nearly_done', 32000)",
+    );
+    session.exec("SELECT evaluate_alerts()");
+    session.exec("SELECT ack_alert('sequence_near_end', reason => 'on Monday')");
+    session.exec("SELECT silence_alert('idle_in_transaction', '3 days', reason => 'the nightly job')");
+}
+
+/// All of that, as it is kept and as it is shown.
+fn said_of_alerts(session: &mut Session) -> [Vec<Vec<String>>; 3] {
+    session.exec("SELECT evaluate_alerts()");
+    [
+        "SELECT * FROM alert_rules ORDER BY alert",
+        "SELECT * FROM alert_notes ORDER BY kind, alert, object",
+        "SELECT alert, object, severity, state, threshold, since, fired_at, acknowledged_by, acknowledged_until, silenced_by
+         FROM telemetry_alerts WHERE alert IN ('blocking', 'disk_full', 'horizon_held', 'sequence_near_end', 'idle_in_transaction')
+         ORDER BY alert, object",
+    ]
+    .map(|sql| session.rows(sql))
 }
 
 #[test]
@@ -51,6 +83,10 @@ fn pg_upgrade_takes_everything_along() {
     for (door, first) in DOORS.into_iter().zip([1001, 2001]) {
         stage(&mut session, door, id, first, first + 99);
     }
+    say_something_of_alerts(&mut session);
+    let said = said_of_alerts(&mut session);
+    let acknowledged = "SELECT acknowledged_by FROM telemetry_alerts WHERE alert = 'sequence_near_end'";
+    assert_eq!(session.text(acknowledged), "postgres");
     drop(session);
     before.stop(Stop::Fast);
 
@@ -62,6 +98,13 @@ fn pg_upgrade_takes_everything_along() {
     after.start();
     let mut session = after.connect("plant");
     assert_eq!(everywhere(&mut session), (1200, 1200));
+    assert_eq!(said_of_alerts(&mut session), said);
+    assert_eq!(session.number("SELECT unsilence_alert('idle_in_transaction')"), 1);
+    session.exec("SELECT setval('nearly_done', 1)");
+    session.exec("SELECT evaluate_alerts()");
+    let ended = rows(&mut session, "sequence_near_end");
+    assert!(ended.iter().any(|row| row.state == "resolved"), "{ended:?}");
+    session.exec("DROP SEQUENCE nearly_done");
     let missing: Vec<String> = catalog::difference(&original, &objects(&mut session));
     assert_eq!(missing, Vec::<String>::new());
     after.set_and_reload("pg_telemetry.background_workers", "on");

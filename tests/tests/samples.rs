@@ -1,21 +1,8 @@
 //! Samples over time: only what happened, whatever becomes of the counters of the server, and nothing that stops anybody.
 
 use cluster_tests::readings::stage;
+use cluster_tests::samples::{nothing_absurd, old_day, sample, state};
 use cluster_tests::{Cluster, Database, NULL, SOON, Session, Stop, eventually, shared, workers};
-
-/// Takes all samples, with the statistics of what this session did before.
-fn sample(session: &mut Session) {
-    session.exec("SELECT pg_stat_force_next_flush()");
-    session.exec("SELECT 1");
-    session.exec("SELECT telemetry.take_samples()");
-}
-
-/// What the last run said of a source.
-fn state(session: &mut Session, source: &str) -> String {
-    session.text(&format!(
-        "SELECT state FROM telemetry.sample_runs WHERE source = '{source}' ORDER BY sampled_at DESC LIMIT 1"
-    ))
-}
 
 /// A table with a key and some rows.
 fn make_table(session: &mut Session, name: &str, rows: i64) {
@@ -34,31 +21,6 @@ fn sums(session: &mut Session, table: &str) -> [i64; 2] {
         ))
         .swap_remove(0);
     [0, 1].map(|column| row[column].parse().expect("a number"))
-}
-
-/// That no sample says less than nothing, or more than can have been.
-#[track_caller]
-fn nothing_absurd(session: &mut Session) {
-    for (table, figures) in [
-        (
-            "relation_samples",
-            "least(blocks_hit, blocks_read, scans, rows_read, rows_fetched, rows_inserted, rows_updated, rows_hot_updated, rows_deleted)",
-        ),
-        (
-            "statement_samples",
-            "least(exec_ms, exec_ms_squared, calls, rows, blocks_hit, blocks_read, temp_bytes, wal_bytes)",
-        ),
-        (
-            "server_samples",
-            "least(wal_bytes, wal_records, checkpoints_timed, checkpoints_requested, checkpoint_write_ms, buffers_written, commits, blocks_hit, rows_inserted)",
-        ),
-    ] {
-        let rows = session.rows(&format!("SELECT * FROM telemetry.{table} WHERE {figures} < 0"));
-        assert!(rows.is_empty(), "{table}: {rows:?}");
-    }
-    assert!(
-        session.is_true("SELECT coalesce(max(rows_inserted), 0) <= 100000 FROM telemetry.relation_samples")
-    );
 }
 
 #[test]
@@ -231,114 +193,6 @@ fn a_standby_shows_the_samples_and_begins_anew_when_promoted() {
 }
 
 #[test]
-fn statements_are_read_wherever_they_are_kept_and_never_reset() {
-    let cluster = Cluster::builder()
-        .set("shared_preload_libraries", "pg_stat_statements")
-        .set("pg_stat_statements.max", 5000)
-        .start();
-    let database = cluster.create_database("statements");
-    let mut session = database.install();
-    let told = |session: &mut Session| {
-        sample(session);
-        session
-            .rows("SELECT state, coalesce(hint, '') FROM slow_queries WHERE calls IS NULL")
-            .pop()
-            .unwrap_or_default()
-    };
-    assert_eq!(
-        session.text("SELECT state FROM slow_queries"),
-        "no samples",
-        "before the first look"
-    );
-    assert_eq!(told(&mut session)[0], "not installed");
-
-    // Later, in a schema that not everybody may use.
-    session.exec("CREATE SCHEMA \"Elsewhere\"; CREATE EXTENSION pg_stat_statements SCHEMA \"Elsewhere\"");
-    let row = told(&mut session);
-    assert_eq!(row[0], "not readable");
-    let grant = row[1].rsplit(": ").next().expect("a statement");
-    assert_eq!(grant, "GRANT USAGE ON SCHEMA \"Elsewhere\" TO pg_read_all_stats");
-    session.exec(grant);
-    assert_eq!(told(&mut session)[0], "began");
-
-    for _ in 0..7 {
-        session.exec("SELECT count(*), 'the slow one' FROM pg_class");
-    }
-    let calls = "SELECT sum(calls) FROM slow_queries WHERE query LIKE '%pg_class' AND user_name = 'postgres' AND state = 'sampled'";
-    assert!(told(&mut session).is_empty());
-    assert_eq!(session.number(calls), 7);
-    assert!(session.is_true(
-        "SELECT bool_and(exec_ms > 0 AND abs(mean_ms * calls - exec_ms) < 0.001 AND rows_per_call = 1 AND stddev_ms >= 0)
-         FROM slow_queries WHERE query LIKE '%pg_class'"
-    ));
-    let entries = session.number("SELECT count(*) FROM \"Elsewhere\".pg_stat_statements");
-    assert!(entries > 5, "somebody reset it: {entries}");
-
-    // Somebody else does.
-    session.exec("SELECT \"Elsewhere\".pg_stat_statements_reset()");
-    for _ in 0..3 {
-        session.exec("SELECT count(*), 'the slow one' FROM pg_class");
-    }
-    sample(&mut session);
-    assert_eq!(session.number(calls), 10);
-
-    // Beyond 500, one row stands for the rest; texts are kept once.
-    for columns in 1..=520 {
-        session.exec(&format!("SELECT {} 1", "1,".repeat(columns)));
-    }
-    sample(&mut session);
-    let at = "sampled_at = (SELECT max(sampled_at) FROM statement_samples)";
-    assert_eq!(
-        session.number(&format!("SELECT count(*) FROM statement_samples WHERE {at}")),
-        501
-    );
-    assert!(
-        session.number(&format!(
-            "SELECT calls FROM statement_samples WHERE queryid IS NULL AND {at}"
-        )) >= 20
-    );
-    assert_eq!(
-        session.text("SELECT query FROM slow_queries WHERE queryid IS NULL"),
-        "(all others)"
-    );
-    assert_eq!(
-        session.number("SELECT count(*) - count(DISTINCT queryid) FROM statement_texts"),
-        0
-    );
-    session.exec("CREATE ROLE with_secret PASSWORD 'do not keep'");
-    sample(&mut session);
-    assert_eq!(
-        session.number("SELECT count(*) FROM statement_texts WHERE query LIKE '%do not keep%'"),
-        0
-    );
-    nothing_absurd(&mut session);
-
-    // Texts are for who may read them; figures for whoever watches.
-    let monitor = database.create_login(Some("pg_monitor"));
-    let admin = database.create_login(Some("telemetry_admin"));
-    let texts = "SELECT count(query) FROM telemetry.slow_queries WHERE queryid IS NOT NULL";
-    assert!(database.connect_as(&monitor).number(texts) > 100);
-    let mut admin = database.connect_as(&admin);
-    assert_eq!(admin.number(texts), 0);
-    assert!(admin.number("SELECT count(*) FROM telemetry.slow_queries") > 100);
-    admin.fails_with("42501", "SELECT * FROM telemetry.statement_texts");
-
-    session.exec("DROP EXTENSION pg_stat_statements");
-    assert_eq!(told(&mut session)[0], "not installed");
-    assert_eq!(session.number(calls), 10, "what was sampled stays");
-}
-
-#[test]
-fn statements_that_are_not_loaded_are_told_so() {
-    let database = shared::database();
-    let mut session = database.install();
-    session.exec("CREATE EXTENSION pg_stat_statements SCHEMA public");
-    sample(&mut session);
-    let row = session.rows("SELECT state, hint LIKE '%shared_preload_libraries%' FROM slow_queries");
-    assert_eq!(row, [["not loaded", "t"].map(str::to_owned)]);
-}
-
-#[test]
 fn objects_that_go_and_objects_that_are_locked_stop_nobody() {
     let database = shared::database();
     let mut session = database.install();
@@ -407,16 +261,6 @@ fn days(session: &mut Session, table: &str) -> i64 {
     session.number(&format!(
         "SELECT count(*) FROM pg_inherits WHERE inhparent = 'telemetry.{table}'::regclass"
     ))
-}
-
-fn old_day(session: &mut Session, table: &str, ago: i64) {
-    session.exec(&format!(
-        "DO $$ DECLARE day date := (now() AT TIME ZONE 'UTC')::date - {ago}; BEGIN
-             EXECUTE format('CREATE TABLE telemetry.{table}_old{ago} PARTITION OF telemetry.{table} FOR VALUES FROM (%L) TO (%L)',
-                            day || ' 00:00+00', day + 1 || ' 00:00+00');
-             EXECUTE 'ALTER TABLE telemetry.{table}_old{ago} OWNER TO telemetry_owner';
-         END $$"
-    ));
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod rejects;
 mod replication;
 mod rotation;
 mod sampling;
+mod scraped;
 mod sustained;
 mod views;
 mod visible_latency;
@@ -73,6 +74,7 @@ const ALL: &[&dyn Case] = &[
     &rotation::Rotation,
     &sampling::FEW,
     &sampling::MANY,
+    &scraped::Scraped,
     &expiry::Expiry,
     &ingest::ONE,
     &ingest::FIFTY,

@@ -191,7 +191,7 @@ pub const RULES: &[Rule] = &[
         probe: Probe::Owner(
             "SELECT format('%I.%I', schema_name, sequence_name), used_ratio,
                     format('at %s of %s%s', last_value, end_value, ', for ' || used_by_table || '.' || used_by_column), remedy
-             FROM @extschema@.sequences_health WHERE NOT cycles AND used_ratio > 0.5 ORDER BY 2 DESC LIMIT 20",
+             FROM @extschema@.sequences_health WHERE NOT cycles AND used_ratio > 0 ORDER BY 2 DESC LIMIT 20",
         ),
         ..RULE
     },
@@ -211,7 +211,7 @@ pub const RULES: &[Rule] = &[
             "SELECT concat_ws(' ', kind, coalesce(pid::text, holder)), held_seconds,
                     format('%s, %s transactions back', holder, xid_age), remedy
              FROM @extschema@.xmin_horizon
-             WHERE held_seconds > 60 AND xid_age IS NOT NULL AND kind <> 'autovacuum' ORDER BY 2 DESC LIMIT 20",
+             WHERE held_seconds IS NOT NULL AND xid_age IS NOT NULL AND kind <> 'autovacuum' ORDER BY 2 DESC LIMIT 20",
         ),
         ..RULE
     },

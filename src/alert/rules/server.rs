@@ -60,7 +60,7 @@ pub const RULES: &[Rule] = &[
         run: "SELECT scope, name, used_connections, usable_connections, active_connections, idle_connections FROM @extschema@.connection_saturation;",
         probe: Probe::Monitor(
             "SELECT concat_ws(' ', scope, name), used_ratio, format('%s of %s', used_connections, usable_connections), NULL
-             FROM @extschema@.connection_saturation WHERE used_ratio > 0.5 AND used_connections > 2 ORDER BY 2 DESC LIMIT 20",
+             FROM @extschema@.connection_saturation WHERE used_ratio IS NOT NULL AND used_connections > 2 ORDER BY 2 DESC LIMIT 20",
         ),
         ..RULE
     },
@@ -79,8 +79,7 @@ pub const RULES: &[Rule] = &[
         run: "SELECT scope, name, xid_used_ratio, multixact_used_ratio, remedy FROM @extschema@.wraparound ORDER BY 3 DESC;",
         probe: Probe::Monitor(
             "SELECT name, greatest(xid_used_ratio, multixact_used_ratio), format('%s transactions, %s multixacts', xid_age, multixact_age), NULL
-             FROM @extschema@.wraparound WHERE scope = 'database' AND greatest(xid_used_ratio, multixact_used_ratio) > 0.3
-             ORDER BY 2 DESC LIMIT 20",
+             FROM @extschema@.wraparound WHERE scope = 'database' ORDER BY 2 DESC LIMIT 20",
         ),
         ..RULE
     },
@@ -96,12 +95,11 @@ pub const RULES: &[Rule] = &[
         keep: 0,
         every: 60,
         causes: &["wraparound_near", "horizon_old"],
-        remedy: "See autovacuum_lag and xmin_horizon in that database.",
+        remedy: "End what xmin_horizon names in that database; autovacuum then comes by itself, or run VACUUM (FREEZE) there.",
         run: "SELECT scope, name, xid_freeze_ratio, multixact_freeze_ratio, remedy FROM @extschema@.wraparound ORDER BY 3 DESC;",
         probe: Probe::Monitor(
             "SELECT name, greatest(xid_freeze_ratio, multixact_freeze_ratio), format('%s transactions, %s multixacts', xid_age, multixact_age), NULL
-             FROM @extschema@.wraparound WHERE scope = 'database' AND greatest(xid_freeze_ratio, multixact_freeze_ratio) > 1
-             ORDER BY 2 DESC LIMIT 20",
+             FROM @extschema@.wraparound WHERE scope = 'database' ORDER BY 2 DESC LIMIT 20",
         ),
         ..RULE
     },
@@ -119,7 +117,7 @@ pub const RULES: &[Rule] = &[
         run: "SELECT kind, holder, pid, xid_age, held_seconds, remedy FROM @extschema@.xmin_horizon ORDER BY xid_age DESC NULLS LAST;",
         probe: Probe::Monitor(
             "SELECT concat_ws(' ', kind, coalesce(pid::text, holder)), greatest(xid_age, catalog_xid_age)::double precision, holder, remedy
-             FROM @extschema@.xmin_horizon WHERE greatest(xid_age, catalog_xid_age) > 1000000 ORDER BY 2 DESC LIMIT 20",
+             FROM @extschema@.xmin_horizon WHERE greatest(xid_age, catalog_xid_age) > 0 ORDER BY 2 DESC LIMIT 20",
         ),
         ..RULE
     },

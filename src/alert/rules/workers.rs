@@ -80,22 +80,18 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "extension_outdated",
-        title: "the SQL objects do not fit the library",
-        why: "With older SQL objects all works, but what is new is missing; a library that is older than they are runs no task at all.",
-        unit: "1 older, 2 newer than the library",
+        title: "the SQL objects are older than the library",
+        why: "All works as it did, and what is new in the library is missing.",
+        unit: "1 while it is so",
         warn: Some(1.0),
-        critical: Some(2.0),
         clear: 1.0,
         lasts: 3600,
         keep: 0,
-        place: Where::Anywhere,
-        remedy: "Update the extension in this database. Where the library is the older one, install the newer and restart the server.",
+        remedy: "Update the extension in this database.",
         run: "ALTER EXTENSION pg_telemetry UPDATE;",
+        // A library that is the older one looks at nothing: health() says so.
         probe: Probe::Monitor(
-            "SELECT '', CASE WHEN string_to_array(split_part(sql_version, '-', 1), '.')::integer[]
-                                  > string_to_array(split_part(library_version, '-', 1), '.')::integer[] THEN 2 ELSE 1 END
-                            ::double precision,
-                    format('SQL objects %s, library %s', sql_version, library_version), NULL
+            "SELECT '', 1::double precision, format('SQL objects %s, library %s', sql_version, library_version), NULL
              FROM @extschema@.worker_status WHERE worker = 'launcher' AND sql_version <> library_version",
         ),
         ..RULE

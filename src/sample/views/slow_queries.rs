@@ -42,7 +42,8 @@ fn rows(
     let [runs, samples, texts] = tables.map(|table| installed.qualified(table));
     let text = format!(
         "WITH covered AS (
-             SELECT max(sampled_at) AS sampled_at, sum(extract(epoch FROM sampled_at - covers_from))::double precision AS seconds
+             SELECT max(sampled_at) AS sampled_at, sum(extract(epoch FROM sampled_at - covers_from))::double precision AS seconds,
+                    sum(evictions) AS evictions
              FROM {runs} WHERE source = 'statements' AND covers_from IS NOT NULL AND sampled_at > statement_timestamp() - $1),
          latest AS (SELECT state, message, sampled_at FROM {runs} WHERE source = 'statements' ORDER BY sampled_at DESC LIMIT 1),
          sums AS (
@@ -70,6 +71,12 @@ fn rows(
                      ELSE l.message END, c.seconds, coalesce(c.sampled_at, l.sampled_at)
          FROM covered c LEFT JOIN latest l ON true
          WHERE NOT EXISTS (SELECT FROM found) OR l.state NOT IN ('sampled', 'began')
+         UNION ALL
+         {NOTHING} 'evicted',
+                format('pg_stat_statements made room for others %s times: what the evicted ones did since the look before is missing here, and '
+                       'those that came back show too little. Raise pg_stat_statements.max%s, which needs a restart',
+                       c.evictions, ' from ' || current_setting('pg_stat_statements.max', true)), c.seconds, c.sampled_at
+         FROM covered c WHERE c.evictions > 0
          ORDER BY 5 DESC NULLS FIRST"
     );
     each(&text, vec![argument(within), argument(reads_texts)], |row| {
