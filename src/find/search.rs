@@ -3,12 +3,12 @@
 
 use super::filter::{Bound, Test, Value};
 use super::question::{Condition, Kept, Question};
-use super::sieve::{Entry, Sieve};
+use super::sieve::Sieve;
 use crate::error::Error;
 use crate::hot::search::{column, prefix};
 use crate::installed::{Installed, Table};
 use crate::pg::index_read::Scalar;
-use crate::pg::value_entries::Stretch;
+use crate::pg::value_entries::{Entry, Stretch};
 use crate::pg::value_index::{Opened, ValueIndex};
 use crate::pg::value_pages::ValuePages;
 use crate::pg::{identity, settings};
@@ -43,9 +43,9 @@ impl<'a> Lists<'a> {
     ) -> Result<Lists<'a>, Error> {
         let of_one = |condition| List::open(installed, question.tenant_id, condition, after);
         let lists = question.of(Kept::Searchable).map(of_one);
-        Ok(Lists {
-            lists: lists.collect::<Result<_, _>>()?,
-        })
+        let mut lists: Vec<List> = lists.collect::<Result<_, _>>()?;
+        lists.sort_by_key(|list| list.estimate);
+        Ok(Lists { lists })
     }
 
     /// Entities that satisfy all searchable conditions, perhaps with some that do not. None if all lists are longer than the last of
@@ -130,6 +130,8 @@ struct List<'a> {
     /// What is to be read of the index, and how many of these were begun.
     stretches: Vec<Stretch<'a>>,
     begun: usize,
+    /// About so many entries these have.
+    estimate: usize,
     found: Vec<Entry>,
     is_complete: bool,
 }
@@ -141,21 +143,28 @@ impl<'a> List<'a> {
         condition: &'a Condition,
         after: Option<i64>,
     ) -> Result<List<'a>, Error> {
+        let index = index(installed, condition)?.map(ValuePages::of);
+        let stretches = stretches(tenant_id, condition, after);
+        let estimate = index.as_ref().map_or(0, |index| estimate(index, &stretches));
         Ok(List {
             installed,
             tenant_id,
             condition,
             after,
-            index: index(installed, condition)?.map(ValuePages::of),
-            stretches: stretches(tenant_id, condition, after),
+            index,
+            stretches,
             begun: 0,
+            estimate,
             found: Vec::new(),
             is_complete: false,
         })
     }
 
-    /// Whether all entities are collected, `most` at most.
+    /// Whether all entities are collected, `most` at most. What looks longer by far is not begun.
     fn reach(&mut self, most: usize) -> Result<bool, Error> {
+        if self.estimate / 2 > most {
+            return Ok(false);
+        }
         if self.index.is_none() && !self.is_complete && self.found.len() <= most {
             self.found = by_sql(
                 self.installed,
@@ -167,20 +176,23 @@ impl<'a> List<'a> {
             self.is_complete = self.found.len() <= most;
         }
         let mut found = std::mem::take(&mut self.found);
+        if self.begun == 0 {
+            found.reserve(self.estimate.min(most));
+        }
         while !self.is_complete && found.len() <= most {
-            self.read(|entity, place| found.push(Entry { entity, place }))?;
+            self.read(&mut found)?;
         }
         self.found = found;
         Ok(self.is_complete && self.found.len() <= most)
     }
 
     /// Another page of the index, or the end of all.
-    fn read(&mut self, mut each: impl FnMut(i64, u64)) -> Result<(), Error> {
+    fn read(&mut self, found: &mut Vec<Entry>) -> Result<(), Error> {
         let Some(index) = &mut self.index else {
             self.is_complete = true;
             return Ok(());
         };
-        while self.begun == 0 || !index.read(&mut each)? {
+        while self.begun == 0 || !index.read(found)? {
             let Some(next) = self.stretches.get(self.begun) else {
                 self.is_complete = true;
                 break;
@@ -198,34 +210,36 @@ impl<'a> List<'a> {
             return Ok(());
         }
         let is_one_value = matches!(&self.stretches[..], [one] if one.is_one_value());
-        let mut sieve = Sieve::of(others);
-        for entry in &self.found {
-            sieve.mark(entry.entity);
+        if !is_one_value && self.estimate / 2 > most {
+            return Ok(());
         }
-        let mut count = self.found.len();
-        while !self.is_complete {
+        let mut sieve = Sieve::of(others);
+        // What was read before, then page by page.
+        let mut next = std::mem::take(&mut self.found);
+        let mut count = 0;
+        loop {
+            next.iter().for_each(|entry| sieve.mark(entry.entity));
+            count += next.len();
+            if self.is_complete {
+                break;
+            }
             if !is_one_value && count > most {
                 return Ok(());
             }
-            let mut ends: Option<(i64, i64)> = None;
-            self.read(|entity, _| {
-                sieve.mark(entity);
-                count += 1;
-                ends = Some((ends.map_or(entity, |(first, _)| first), entity));
-            })?;
-            let (true, Some((first, last))) = (is_one_value, ends) else {
-                continue;
-            };
-            // In order: what is wanted next may be far behind this page.
-            let Some(wanted) = sieve.behind(last) else {
-                break;
-            };
-            let width = last.saturating_sub(first);
-            if let Some(index) = &mut self.index
-                && wanted.saturating_sub(last) > width.saturating_mul(2)
-            {
-                index.skip(wanted - 1);
+            if let (true, [first, .., last]) = (is_one_value, &next[..]) {
+                // In order: what is wanted next may be far behind this page.
+                let Some(wanted) = sieve.behind(last.entity) else {
+                    break;
+                };
+                let width = last.entity.saturating_sub(first.entity);
+                if let Some(index) = &mut self.index
+                    && wanted.saturating_sub(last.entity) > width.saturating_mul(2)
+                {
+                    index.skip(wanted - 1);
+                }
             }
+            next.clear();
+            self.read(&mut next)?;
         }
         sieve.keep_marked(others);
         Ok(())
@@ -285,6 +299,15 @@ impl<'a> Stream<'a> {
         self.index.let_go();
         found
     }
+}
+
+/// Of many values some stand for all.
+const PROBED: usize = 8;
+
+fn estimate(index: &ValuePages, stretches: &[Stretch]) -> usize {
+    let step = stretches.len().div_ceil(PROBED).max(1);
+    let some = stretches.iter().step_by(step).map(|one| index.estimate(one));
+    some.fold(0, usize::saturating_add).saturating_mul(step)
 }
 
 fn index(installed: &Installed, condition: &Condition) -> Result<Option<Opened>, Error> {

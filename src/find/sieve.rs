@@ -1,11 +1,6 @@
 //! Which of many entries are in another list as well, whose entities come one by one, in whatever order. Pure.
 
-/// An entity as an index names it, with the place of the row that says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    pub entity: i64,
-    pub place: u64,
-}
+use crate::pg::value_entries::Entry;
 
 /// Entities that wait to be found.
 pub struct Sieve {

@@ -215,6 +215,17 @@ impl<'a> Page<'a> {
         self.word(NEXT) == 0
     }
 
+    /// Copies what is in use; what lies between is left as it is.
+    pub fn copy_to(self, copy: &mut [u8; PAGE]) {
+        let (lower, upper) = (usize::from(self.number(LOWER)), usize::from(self.number(UPPER)));
+        if lower < upper && upper <= PAGE {
+            copy[..lower].copy_from_slice(&self.bytes[..lower]);
+            copy[upper..].copy_from_slice(&self.bytes[upper..]);
+        } else {
+            copy.copy_from_slice(self.bytes);
+        }
+    }
+
     /// The block of the page to the right, if there is one.
     pub fn right(self) -> Option<u32> {
         (!self.is_rightmost()).then(|| self.word(NEXT))

@@ -332,8 +332,8 @@ unsafe extern "C-unwind" {
 pub struct Descent {
     /// Pinned, and locked for readers; 0 where the tree is empty.
     pub leaf: pg_sys::Buffer,
-    /// The page that led to it, if it is not all there is.
-    above: Option<u32>,
+    /// The pages that led to it, the lowest first, and which item of each.
+    pub way: Vec<(u32, u16)>,
     /// Not so in indexes made before version 12.
     places_are_part_of_keys: bool,
 }
@@ -354,7 +354,7 @@ pub unsafe fn descend(
     let _ = table;
     // SAFETY: promised by the caller. The leaf comes pinned and locked; what the server allocates is freed.
     unsafe {
-        let (above, places_are_part_of_keys) = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+        let (first, places_are_part_of_keys) = pg_sys::ffi::pg_guard_ffi_boundary(|| {
             let key = _bt_mkscankey(index, tuple);
             #[cfg(feature = "pg15")]
             let way = _bt_search(index, key, &mut leaf, access, std::ptr::null_mut());
@@ -362,17 +362,21 @@ pub unsafe fn descend(
             let way = _bt_search(index, table, key, &mut leaf, access, std::ptr::null_mut());
             #[cfg(any(feature = "pg17", feature = "pg18"))]
             let way = _bt_search(index, table, key, &mut leaf, access);
-            let above = (!way.is_null()).then(|| (*way).block);
-            if !way.is_null() {
-                _bt_freestack(way);
-            }
             let with_places = *key;
             pg_sys::pfree(key.cast());
-            (above, with_places)
+            (way, with_places)
         });
+        let (mut way, mut step) = (Vec::new(), first);
+        while !step.is_null() {
+            way.push(((*step).block, (*step).item));
+            step = (*step).above;
+        }
+        if !first.is_null() {
+            pg_sys::ffi::pg_guard_ffi_boundary(|| _bt_freestack(first));
+        }
         Descent {
             leaf,
-            above,
+            way,
             places_are_part_of_keys,
         }
     }
@@ -394,7 +398,8 @@ pub unsafe fn page_above_leaf(
         if found.leaf != pg_sys::InvalidBuffer as pg_sys::Buffer {
             pg_sys::UnlockReleaseBuffer(found.leaf);
         }
-        found.above.filter(|_| found.places_are_part_of_keys)
+        let above = found.way.first().map(|(block, _)| *block);
+        above.filter(|_| found.places_are_part_of_keys)
     }
 }
 

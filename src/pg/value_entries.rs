@@ -15,6 +15,13 @@ const TEXT: usize = 20;
 const NUMBER: usize = 24;
 const BEHIND_NUMBER: usize = 32;
 
+/// An entity, and the place of the row that says that it has the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub entity: i64,
+    pub place: u64,
+}
+
 /// Values that lie together in the index: of one tenant and attribute, from the least to the greatest.
 #[derive(Debug, Clone, Copy)]
 pub struct Stretch<'a> {
@@ -77,9 +84,9 @@ pub struct Entries<'a> {
 }
 
 impl Entries<'_> {
-    /// Hands over the entities within the stretch and the places of their rows, in the order of the page; an entity may come more
-    /// than once. Whether there may be more on pages to the right. None: this is not such a page.
-    pub fn each(&self, mut each: impl FnMut(i64, u64)) -> Option<bool> {
+    /// Adds the entities within the stretch in the order of the page; one may come more than once. Whether there may be more on pages
+    /// to the right. None: this is not such a page.
+    pub fn add_to(&self, found: &mut Vec<Entry>) -> Option<bool> {
         let (first, end) = (self.page.first(), self.page.items() + 1);
         if first >= end {
             return Some(true);
@@ -101,7 +108,7 @@ impl Entries<'_> {
             }
             let entity = self.entity(tuple)?;
             if is_behind(entity) {
-                btree_page::each_place(tuple, |place| each(entity, place))?;
+                btree_page::each_place(tuple, |place| found.push(Entry { entity, place }))?;
             }
         }
         Some(stop == end)
@@ -279,8 +286,9 @@ mod tests {
             stretch,
             with_dead,
         };
-        let more = entries.each(|entity, place| found.push((entity, place)))?;
-        Some((found, more))
+        let more = entries.add_to(&mut found)?;
+        let pair = |entry: Entry| (entry.entity, entry.place);
+        Some((found.into_iter().map(pair).collect(), more))
     }
 
     const NUMBERS: [f64; 6] = [f64::NEG_INFINITY, -0.0, 1.0, 1.5, f64::INFINITY, f64::NAN];

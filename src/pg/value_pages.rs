@@ -4,13 +4,18 @@
 use pgrx::pg_sys;
 
 use super::btree_page::{PAGE, Page, unpack_place};
-use super::compat;
-use super::value_entries::{Entries, Kind, Stretch};
-use super::value_index::{COLUMNS, Opened};
+use super::compat::{self, Descent};
+use super::index_read::Scalar;
+use super::value_entries::{Entries, Entry, Kind, Stretch};
+use super::value_index::Opened;
 use crate::error::Error;
 
 /// Of a tuple without some of its last columns: so many it has.
 const IS_CUT: u16 = 0x2000;
+
+/// About so many entries are on a leaf, and so many pages below one that is above the leaves.
+const ENTRIES: usize = 120;
+const PAGES_BELOW: usize = 200;
 
 /// Aligned as the page it is a copy of.
 #[repr(C, align(8))]
@@ -91,11 +96,11 @@ impl<'a> ValuePages<'a> {
         }
     }
 
-    /// Hands over the candidates of the next page that has any, with the places of their rows, in the order of the index, perhaps
-    /// some more than once. False: there are no more in the stretch.
-    pub fn read(&mut self, mut each: impl FnMut(i64, u64)) -> Result<bool, Error> {
-        let mut any = false;
-        while !any && self.copy_next()? {
+    /// Adds the candidates of the next page that has any, in the order of the index, perhaps some more than once. False: there are
+    /// no more in the stretch.
+    pub fn read(&mut self, found: &mut Vec<Entry>) -> Result<bool, Error> {
+        let before = found.len();
+        while found.len() == before && self.copy_next()? {
             let Some(stretch) = &self.stretch else {
                 break;
             };
@@ -110,17 +115,12 @@ impl<'a> ValuePages<'a> {
                     // SAFETY: a flag of this transaction.
                     with_dead: unsafe { pg_sys::TransactionStartedDuringRecovery() },
                 };
-                let read = page.is_in_use(0).then(|| {
-                    entries.each(|entity, place| {
-                        any = true;
-                        each(entity, place);
-                    })
-                });
+                let read = page.is_in_use(0).then(|| entries.add_to(found));
                 more = read.flatten().ok_or_else(|| self.opened.unreadable())?;
             }
             self.next = page.right().filter(|_| more).map_or(Next::Nothing, Next::Right);
         }
-        Ok(any)
+        Ok(found.len() > before)
     }
 
     /// Copies the next page under its lock. False: there is none.
@@ -144,7 +144,7 @@ impl<'a> ValuePages<'a> {
                 return Ok(false);
             }
             let page = pg_sys::BufferGetPage(buffer);
-            self.page.0.copy_from_slice(&*page.cast::<[u8; PAGE]>());
+            Page::new(&*page.cast::<[u8; PAGE]>()).copy_to(&mut self.page.0);
             pg_sys::UnlockReleaseBuffer(buffer);
         }
         Ok(true)
@@ -155,34 +155,63 @@ impl<'a> ValuePages<'a> {
         let Some(stretch) = &self.stretch else {
             return 0;
         };
-        let null = pg_sys::Datum::null();
-        let mut values = [
-            pg_sys::Datum::from(stretch.tenant_id),
-            pg_sys::Datum::from(stretch.attribute_id),
-            null,
-            null,
-        ];
-        let mut known = 2;
-        if let Some(low) = &stretch.low {
-            values[known] = low.datum();
-            known += 1;
-            if let Some(after) = stretch.after.filter(|_| stretch.is_one_value()) {
-                values[known] = pg_sys::Datum::from(after);
-                known += 1;
+        self.to(stretch.tenant_id, stretch.attribute_id, beginning(stretch))
+            .leaf
+    }
+
+    /// About how many entries a stretch has, by the pages above the leaves.
+    pub fn estimate(&self, stretch: &Stretch) -> usize {
+        let way = |attribute_id, value| {
+            let Descent { leaf, way, .. } = self.to(stretch.tenant_id, attribute_id, value);
+            if leaf != 0 {
+                // SAFETY: it came pinned and locked.
+                unsafe { pg_sys::UnlockReleaseBuffer(leaf) }
             }
+            way
+        };
+        let id = stretch.attribute_id;
+        let start = way(id, beginning(stretch));
+        let end = match &stretch.high {
+            Some((high, is_included)) => way(id, Some((high, is_included.then_some(i64::MAX)))),
+            None => way(id.saturating_add(1), None),
+        };
+        let mut pages = 1;
+        let mut below = 1;
+        for ((left, first), (right, last)) in start.iter().zip(&end) {
+            pages = usize::from(last.saturating_sub(*first))
+                .saturating_mul(below)
+                .max(pages);
+            if left == right {
+                break;
+            }
+            below *= PAGES_BELOW;
+            pages = below;
         }
-        let mut nulls = [true; COLUMNS];
-        nulls[..known].fill(false);
+        pages.saturating_mul(ENTRIES)
+    }
+
+    /// To the first entry that is not less than these, as far as they are known.
+    fn to(&self, tenant_id: i64, attribute_id: i32, value: Option<(&Scalar, Option<i64>)>) -> Descent {
+        let entity = value.and_then(|(_, entity)| entity);
+        let values = [
+            Some(pg_sys::Datum::from(tenant_id)),
+            Some(pg_sys::Datum::from(attribute_id)),
+            value.map(|(value, _)| value.datum()),
+            entity.map(pg_sys::Datum::from),
+        ];
+        let known = values.iter().flatten().count() as u16;
+        let mut nulls = values.map(|value| value.is_none());
+        let mut values = values.map(|value| value.unwrap_or(pg_sys::Datum::null()));
         let (index, table) = (self.opened.index.as_ptr(), self.opened.table.as_ptr());
         // SAFETY: index and table are open and locked. The tuple is made for the index, and then says that it has only the columns
         // that are known, as the server does with tuples above the leaves.
         unsafe {
             let tuple = pg_sys::index_form_tuple((*index).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             (*tuple).t_info |= IS_CUT;
-            (*tuple).t_tid.ip_posid = known as u16;
-            let leaf = compat::descend(index, table, tuple).leaf;
+            (*tuple).t_tid.ip_posid = known;
+            let found = compat::descend(index, table, tuple);
             pg_sys::pfree(tuple.cast());
-            leaf
+            found
         }
     }
 
@@ -219,4 +248,10 @@ impl<'a> ValuePages<'a> {
     pub fn let_go(&mut self) {
         self.rows.let_go();
     }
+}
+
+/// The least value and, of one value alone, where entities are in order, the one that they are behind.
+fn beginning<'s>(stretch: &'s Stretch) -> Option<(&'s Scalar<'s>, Option<i64>)> {
+    let after = stretch.after.filter(|_| stretch.is_one_value());
+    stretch.low.as_ref().map(|low| (low, after))
 }
