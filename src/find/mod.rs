@@ -10,6 +10,7 @@ mod hot;
 mod question;
 mod readings;
 mod search;
+mod sieve;
 mod slices;
 mod steps;
 

@@ -3,29 +3,32 @@
 
 use super::filter::{Bound, Test, Value};
 use super::question::{Condition, Kept, Question};
+use super::sieve::Sieve;
 use crate::error::Error;
 use crate::hot::search::{column, prefix};
 use crate::installed::{Installed, Table};
-use crate::pg::index_read::{Is, Scalar};
-use crate::pg::value_index::ValueIndex;
+use crate::pg::index_read::Scalar;
+use crate::pg::value_entries::{Entry, Stretch};
+use crate::pg::value_index::{Opened, ValueIndex};
+use crate::pg::value_pages::ValuePages;
 use crate::pg::{identity, settings};
 use crate::sql::{self, Argument, argument};
 use crate::staging::judge::ValueType;
 
 /// How many entities are collected of each condition before more are of any: the one that comes to its end first is the one that
 /// narrows the most. First what is soon done, then what takes longer than a look at some entities.
-pub const QUICK: [usize; 5] = [2_000, 4_000, 8_000, 16_000, 32_000];
-pub const LONG: [usize; 7] = [64_000, 128_000, 256_000, 512_000, 1_000_000, 2_000_000, MOST];
+pub const QUICK: [usize; 8] = [2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000];
+pub const LONG: [usize; 4] = [512_000, 1_000_000, 2_000_000, MOST];
 
 /// More are not collected.
 const MOST: usize = 4_000_000;
 
 /// To look at an entity takes as long as to read so many entries of an index: a list that is so much longer than the shortest
 /// is not worth it.
-const WORTH: usize = 24;
+const WORTH: usize = 150;
 
 /// Lists below this length are not shortened any further.
-const SHORT: usize = 1_000;
+const SHORT: usize = 100;
 
 /// The entities of each searchable condition, collected as far as they were asked for.
 pub struct Lists<'a> {
@@ -40,14 +43,14 @@ impl<'a> Lists<'a> {
     ) -> Result<Lists<'a>, Error> {
         let of_one = |condition| List::open(installed, question.tenant_id, condition, after);
         let lists = question.of(Kept::Searchable).map(of_one);
-        Ok(Lists {
-            lists: lists.collect::<Result<_, _>>()?,
-        })
+        let mut lists: Vec<List> = lists.collect::<Result<_, _>>()?;
+        lists.sort_by_key(|list| list.estimate);
+        Ok(Lists { lists })
     }
 
-    /// Entities that satisfy all searchable conditions, in order, perhaps with some that do not. None if all lists are longer than
-    /// the last of these lengths.
-    pub fn candidates(&mut self, lengths: &[usize]) -> Result<Option<Vec<i64>>, Error> {
+    /// Entities that satisfy all searchable conditions, perhaps with some that do not. None if all lists are longer than the last of
+    /// these lengths.
+    pub fn candidates(&mut self, lengths: &[usize]) -> Result<Option<Candidates<'a>>, Error> {
         for length in lengths {
             for place in 0..self.lists.len() {
                 if self.lists[place].reach(*length)? {
@@ -59,28 +62,61 @@ impl<'a> Lists<'a> {
     }
 
     /// What is in the list that is complete, and in others that are worth reading.
-    fn narrowed(&mut self, place: usize) -> Result<Vec<i64>, Error> {
-        let mut found = self.lists.swap_remove(place).found;
-        found.sort_unstable();
-        found.dedup();
+    fn narrowed(&mut self, place: usize) -> Result<Candidates<'a>, Error> {
+        let List { index, mut found, .. } = self.lists.swap_remove(place);
         for list in &mut self.lists {
             if found.len() <= SHORT {
                 break;
             }
-            if list.reach(found.len().saturating_mul(WORTH).min(MOST))? {
-                let mut is_there = vec![false; found.len()];
-                for entity in &list.found {
-                    if let Ok(place) = found.binary_search(entity) {
-                        is_there[place] = true;
-                    }
-                }
-                let mut is_there = is_there.into_iter();
-                found.retain(|_| is_there.next() == Some(true));
-            }
+            list.narrow(&mut found)?;
         }
-        // They are not asked again, and would hold their pages.
+        // They are not asked again.
         self.lists.clear();
-        Ok(found)
+        // Of each value they are in order already, which this makes use of.
+        found.sort_by_key(|entry| entry.entity);
+        Ok(Candidates {
+            index,
+            found,
+            next: 0,
+        })
+    }
+}
+
+/// Entries in the order of entities.
+pub struct Candidates<'a> {
+    /// None if all of them are seen.
+    index: Option<ValuePages<'a>>,
+    found: Vec<Entry>,
+    next: usize,
+}
+
+impl Candidates<'_> {
+    /// Those up to here are not wanted.
+    pub fn skip(&mut self, last: i64) {
+        self.next = self.found.partition_point(|entry| entry.entity <= last);
+    }
+
+    /// The next entities, at most so many, whose rows the snapshot sees. Fewer: there are no more.
+    pub fn next(&mut self, most: usize) -> Vec<i64> {
+        let mut seen = Vec::with_capacity(most.min(self.found.len() - self.next));
+        while seen.len() < most
+            && let Some(entry) = self.found.get(self.next)
+        {
+            self.next += 1;
+            let is_known = seen.last() == Some(&entry.entity);
+            if !is_known
+                && self
+                    .index
+                    .as_mut()
+                    .is_none_or(|index| index.may_be_seen(entry.place))
+            {
+                seen.push(entry.entity);
+            }
+            pgrx::check_for_interrupts!();
+        }
+        // What is done before the next ones takes as long as it takes.
+        self.index.iter_mut().for_each(ValuePages::let_go);
+        seen
     }
 }
 
@@ -90,11 +126,13 @@ struct List<'a> {
     condition: &'a Condition,
     after: Option<i64>,
     /// None where only the executor is right.
-    index: Option<ValueIndex>,
+    index: Option<ValuePages<'a>>,
     /// What is to be read of the index, and how many of these were begun.
-    pieces: Vec<Piece<'a>>,
+    stretches: Vec<Stretch<'a>>,
     begun: usize,
-    found: Vec<i64>,
+    /// About so many entries these have.
+    estimate: usize,
+    found: Vec<Entry>,
     is_complete: bool,
 }
 
@@ -105,25 +143,29 @@ impl<'a> List<'a> {
         condition: &'a Condition,
         after: Option<i64>,
     ) -> Result<List<'a>, Error> {
+        let index = index(installed, condition)?.map(ValuePages::of);
+        let stretches = stretches(tenant_id, condition, after);
+        let estimate = index.as_ref().map_or(0, |index| estimate(index, &stretches));
         Ok(List {
             installed,
             tenant_id,
             condition,
             after,
-            index: index(installed, condition)?,
-            pieces: pieces(&condition.test),
+            index,
+            stretches,
             begun: 0,
+            estimate,
             found: Vec::new(),
             is_complete: false,
         })
     }
 
-    /// Whether all entities are collected, `most` at most.
+    /// Whether all entities are collected, `most` at most. What looks longer by far is not begun.
     fn reach(&mut self, most: usize) -> Result<bool, Error> {
-        if self.is_complete || self.found.len() > most {
-            return Ok(self.is_complete && self.found.len() <= most);
+        if self.estimate / 2 > most {
+            return Ok(false);
         }
-        let Some(index) = &mut self.index else {
+        if self.index.is_none() && !self.is_complete && self.found.len() <= most {
             self.found = by_sql(
                 self.installed,
                 self.tenant_id,
@@ -132,23 +174,75 @@ impl<'a> List<'a> {
                 most + 1,
             )?;
             self.is_complete = self.found.len() <= most;
-            return Ok(self.is_complete);
+        }
+        let mut found = std::mem::take(&mut self.found);
+        if self.begun == 0 {
+            found.reserve(self.estimate.min(most));
+        }
+        while !self.is_complete && found.len() <= most {
+            self.read(&mut found)?;
+        }
+        self.found = found;
+        Ok(self.is_complete && self.found.len() <= most)
+    }
+
+    /// Another page of the index, or the end of all.
+    fn read(&mut self, found: &mut Vec<Entry>) -> Result<(), Error> {
+        let Some(index) = &mut self.index else {
+            self.is_complete = true;
+            return Ok(());
         };
-        while self.found.len() <= most {
-            pgrx::check_for_interrupts!();
-            let next = if self.begun > 0 { index.next() } else { None };
-            if let Some(entity) = next {
-                self.found.push(entity);
-                continue;
-            }
-            let Some(piece) = self.pieces.get(self.begun) else {
+        while self.begun == 0 || !index.read(found)? {
+            let Some(next) = self.stretches.get(self.begun) else {
                 self.is_complete = true;
-                return Ok(true);
+                break;
             };
-            index.seek(self.tenant_id, self.condition.attribute.id, piece, self.after);
+            index.seek(*next);
             self.begun += 1;
         }
-        Ok(false)
+        Ok(())
+    }
+
+    /// Leaves of these entries those whose entities are in this list too, unless it is too long to be read for that.
+    fn narrow(&mut self, others: &mut Vec<Entry>) -> Result<(), Error> {
+        let most = others.len().saturating_mul(WORTH).min(MOST);
+        if self.index.is_none() && !self.reach(most)? {
+            return Ok(());
+        }
+        let is_one_value = matches!(&self.stretches[..], [one] if one.is_one_value());
+        if !is_one_value && self.estimate / 2 > most {
+            return Ok(());
+        }
+        let mut sieve = Sieve::of(others);
+        // What was read before, then page by page.
+        let mut next = std::mem::take(&mut self.found);
+        let mut count = 0;
+        loop {
+            next.iter().for_each(|entry| sieve.mark(entry.entity));
+            count += next.len();
+            if self.is_complete {
+                break;
+            }
+            if !is_one_value && count > most {
+                return Ok(());
+            }
+            if let (true, [first, .., last]) = (is_one_value, &next[..]) {
+                // In order: what is wanted next may be far behind this page.
+                let Some(wanted) = sieve.behind(last.entity) else {
+                    break;
+                };
+                let width = last.entity.saturating_sub(first.entity);
+                if let Some(index) = &mut self.index
+                    && wanted.saturating_sub(last.entity) > width.saturating_mul(2)
+                {
+                    index.skip(wanted - 1);
+                }
+            }
+            next.clear();
+            self.read(&mut next)?;
+        }
+        sieve.keep_marked(others);
+        Ok(())
     }
 }
 
@@ -157,7 +251,7 @@ pub struct Stream<'a> {
     index: ValueIndex,
     question: &'a Question,
     attribute_id: i32,
-    value: Piece<'a>,
+    value: Scalar<'a>,
     after: Option<i64>,
 }
 
@@ -172,16 +266,14 @@ impl<'a> Stream<'a> {
         let (Some(condition), None) = (searchable.next(), searchable.next()) else {
             return Ok(None);
         };
-        let mut pieces = pieces(&condition.test);
-        let is_one = condition.test.one_of.is_some() && pieces.len() == 1;
-        let (true, Some(value)) = (is_one, pieces.pop()) else {
+        let Some([value]) = condition.test.one_of.as_deref() else {
             return Ok(None);
         };
-        Ok(index(installed, condition)?.map(|index| Stream {
-            index,
+        Ok(index(installed, condition)?.map(|opened| Stream {
+            index: ValueIndex::of(opened),
             question,
             attribute_id: condition.attribute.id,
-            value,
+            value: scalar(value),
             after,
         }))
     }
@@ -209,10 +301,16 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Values that lie together in the index.
-type Piece<'a> = Vec<(Is, Scalar<'a>)>;
+/// Of many values some stand for all.
+const PROBED: usize = 8;
 
-fn index(installed: &Installed, condition: &Condition) -> Result<Option<ValueIndex>, Error> {
+fn estimate(index: &ValuePages, stretches: &[Stretch]) -> usize {
+    let step = stretches.len().div_ceil(PROBED).max(1);
+    let some = stretches.iter().step_by(step).map(|one| index.estimate(one));
+    some.fold(0, usize::saturating_add).saturating_mul(step)
+}
+
+fn index(installed: &Installed, condition: &Condition) -> Result<Option<Opened>, Error> {
     let value_type = condition.attribute.value_type;
     let like = match value_type {
         ValueType::Number => Scalar::Number(0.0),
@@ -221,30 +319,50 @@ fn index(installed: &Installed, condition: &Condition) -> Result<Option<ValueInd
     };
     let names = ["tenant_id", "attribute_id", column(value_type), "entity_id"];
     let table = installed.require_table(Table::Search)?;
-    Ok(ValueIndex::open(table, names, &like))
+    Ok(Opened::open(table, names, &like))
 }
 
 /// Of texts only their beginnings are there, so more may be found than satisfy the test.
-fn pieces(test: &Test) -> Vec<Piece<'_>> {
-    if let Some(values) = &test.one_of {
-        return values
-            .iter()
-            .map(|value| vec![(Is::Equal, scalar(value))])
-            .collect();
-    }
-    let bound = |bound: &'_ Bound, strict, is| match (&bound.value, bound.included) {
-        (Value::Number(_) | Value::Whole(_), false) => strict,
-        _ => is,
+fn stretches(tenant_id: i64, condition: &Condition, after: Option<i64>) -> Vec<Stretch<'_>> {
+    let stretch = |low, high| Stretch {
+        tenant_id,
+        attribute_id: condition.attribute.id,
+        low,
+        high,
+        after,
     };
-    let low = test
-        .low
-        .as_ref()
-        .map(|low| (bound(low, Is::Above, Is::AtLeast), scalar(&low.value)));
-    let high = test
-        .high
-        .as_ref()
-        .map(|high| (bound(high, Is::Below, Is::AtMost), scalar(&high.value)));
-    vec![low.into_iter().chain(high).collect()]
+    let test = &condition.test;
+    if let Some(values) = &test.one_of {
+        let one = |value| stretch(Some(scalar(value)), Some((scalar(value), true)));
+        return values.iter().map(one).collect();
+    }
+    let low = match &test.low {
+        Some(low) if low.included => Some(scalar(&low.value)),
+        Some(low) => match next(scalar(&low.value)) {
+            // Nothing is greater.
+            None => return Vec::new(),
+            next => next,
+        },
+        None => None,
+    };
+    let high = test.high.as_ref().map(|high| {
+        let is_beginning = matches!(high.value, Value::Text(_));
+        (scalar(&high.value), high.included || is_beginning)
+    });
+    vec![stretch(low, high)]
+}
+
+/// The least value above this one; of texts itself, which others may begin with.
+fn next(value: Scalar) -> Option<Scalar> {
+    match value {
+        // NaN is above all else.
+        Scalar::Number(value) if value.is_nan() => None,
+        Scalar::Number(f64::INFINITY) => Some(Scalar::Number(f64::NAN)),
+        Scalar::Number(value) => Some(Scalar::Number(value.next_up())),
+        Scalar::Whole(value) => value.checked_add(1).map(Scalar::Whole),
+        Scalar::Small(value) => value.checked_add(1).map(Scalar::Small),
+        Scalar::Text(text) => Some(Scalar::Text(text)),
+    }
 }
 
 fn scalar(value: &Value) -> Scalar<'_> {
@@ -262,15 +380,15 @@ fn by_sql(
     condition: &Condition,
     after: Option<i64>,
     most: usize,
-) -> Result<Vec<i64>, Error> {
+) -> Result<Vec<Entry>, Error> {
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let (text, arguments) = query(installed, tenant_id, condition, after, most);
-    let mut found: Vec<i64> = Vec::new();
+    let mut found = Vec::new();
     identity::as_owner(|| {
         // The planner does not know how values of one attribute are spread, and would read the whole table for many of them.
         settings::with_index_scans(|| {
             sql::each_kept(&text, arguments, |row| {
-                found.extend(row.long(0));
+                found.extend(row.long(0).map(|entity| Entry { entity, place: 0 }));
                 Ok(true)
             })
         })

@@ -3,7 +3,7 @@
 
 use super::cold::{self, Budget};
 use super::question::{Kept, Question};
-use super::search::{LONG, Lists, QUICK, Stream};
+use super::search::{Candidates, LONG, Lists, QUICK, Stream};
 use super::{explain, hot};
 use crate::error::Error;
 use crate::installed::Installed;
@@ -26,7 +26,7 @@ enum Source<'a> {
     /// The index, in order.
     Indexed(Stream<'a>),
     /// These, in order.
-    Listed { entities: Vec<i64>, next: usize },
+    Listed(Candidates<'a>),
     /// The projection as a whole.
     Projection,
     /// The readings of the first cold attribute.
@@ -75,8 +75,8 @@ impl<'a> Steps<'a, '_> {
                 return self.go_through(Source::Indexed(stream));
             }
             let mut lists = Lists::open(self.installed, self.question, self.after)?;
-            if let Some(entities) = lists.candidates(&QUICK)? {
-                return self.go_through(self.listed(entities));
+            if let Some(candidates) = lists.candidates(&QUICK)? {
+                return self.go_through(Source::Listed(candidates));
             }
             if !cold {
                 // Goes on where it stopped.
@@ -84,8 +84,10 @@ impl<'a> Steps<'a, '_> {
                     return Ok(());
                 }
             }
-            if let Some(entities) = lists.candidates(&LONG)? {
-                return self.go_through(self.listed(entities));
+            if let Some(mut candidates) = lists.candidates(&LONG)? {
+                // Some were looked at since the lists were begun.
+                self.after.iter().for_each(|last| candidates.skip(*last));
+                return self.go_through(Source::Listed(candidates));
             }
         }
         if (searchable || hot) && !cold {
@@ -102,14 +104,6 @@ impl<'a> Steps<'a, '_> {
             )?;
         }
         self.go_through(Source::Facts)
-    }
-
-    /// Those that were not looked at since the list was begun.
-    fn listed(&self, entities: Vec<i64>) -> Source<'a> {
-        let next = self
-            .after
-            .map_or(0, |after| entities.partition_point(|entity| *entity <= after));
-        Source::Listed { entities, next }
     }
 
     /// Without cold attributes the projection says it all; whether there is more behind the `most` that were looked at.
@@ -150,17 +144,8 @@ impl<'a> Steps<'a, '_> {
     /// Candidates with the newest time of what is known of them, and whether there may be more behind them.
     fn next(&mut self, source: &mut Source, size: usize) -> Result<(Vec<(i64, i64)>, bool), Error> {
         match source {
-            Source::Indexed(stream) => {
-                let found = stream.next(size);
-                let more = found.len() == size;
-                Ok((found.into_iter().map(|entity| (entity, i64::MIN)).collect(), more))
-            }
-            Source::Listed { entities, next } => {
-                let chunk = entities.iter().skip(*next).take(size);
-                let chunk: Vec<(i64, i64)> = chunk.map(|entity| (*entity, i64::MIN)).collect();
-                *next += chunk.len();
-                Ok((chunk, *next < entities.len()))
-            }
+            Source::Indexed(stream) => Ok(chunk(stream.next(size), size)),
+            Source::Listed(candidates) => Ok(chunk(candidates.next(size), size)),
             Source::Projection => {
                 let mut chunk = Vec::new();
                 let last = hot::walk(self.installed, self.question, self.after, i64::MAX, |found| {
@@ -209,4 +194,10 @@ impl<'a> Steps<'a, '_> {
         self.enough = enough;
         Ok(())
     }
+}
+
+/// Of each nothing is known yet. Fewer than were asked for: there are no more.
+fn chunk(found: Vec<i64>, size: usize) -> (Vec<(i64, i64)>, bool) {
+    let more = found.len() == size;
+    (found.into_iter().map(|entity| (entity, i64::MIN)).collect(), more)
 }

@@ -41,12 +41,14 @@ const HIGH_KEY: u16 = 1;
 
 /// Of a line pointer: in use, with so many bytes at such an offset.
 const NORMAL: u32 = 1;
+/// In use, but of a row that nobody sees any more.
+const DEAD: u32 = 3;
 
 /// Of a tuple: its place in the table, then its size and flags.
-const INFO: usize = 6;
+pub const INFO: usize = 6;
 const TUPLE_HEADER: usize = 8;
 const SIZE: u16 = 0x1fff;
-const HAS_NULLS: u16 = 0x8000;
+pub const HAS_NULLS: u16 = 0x8000;
 /// The place says something else: of a pivot, how many columns it has; of a posting list, how many places.
 const OTHER_USE: u16 = 0x2000;
 const IS_POSTING_LIST: u16 = 0x2000;
@@ -68,6 +70,30 @@ pub fn pack_place(place: &pg_sys::ItemPointerData) -> u64 {
 
 pub fn unpack_place(place: u64) -> pg_sys::ItemPointerData {
     heap_page::place((place >> 16) as u32, place as u16)
+}
+
+/// Hands over the places that a tuple of a leaf names: one, or a list of them. None if it is no such tuple.
+#[inline]
+pub fn each_place(tuple: &[u8], mut each: impl FnMut(u64)) -> Option<()> {
+    let header = tuple.first_chunk::<TUPLE_HEADER>()?;
+    let number = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
+    let place = place_of(header.first_chunk()?);
+    if number(INFO) & OTHER_USE == 0 {
+        each(place);
+        return Some(());
+    }
+    let start = (place >> 16) as usize;
+    let list = tuple.get(start..start + usize::from(number(4) & COUNT) * PLACE)?;
+    for place in list.as_chunks().0 {
+        each(place_of(place));
+    }
+    Some(())
+}
+
+#[inline]
+fn place_of(bytes: &[u8; PLACE]) -> u64 {
+    let number = |at: usize| u64::from(u16::from_ne_bytes([bytes[at], bytes[at + 1]]));
+    number(0) << 32 | number(2) << 16 | number(4)
 }
 
 /// How the server lays out the tuples of an index.
@@ -189,12 +215,33 @@ impl<'a> Page<'a> {
         self.word(NEXT) == 0
     }
 
-    fn items(self) -> u16 {
+    /// Copies what is in use; what lies between is left as it is.
+    pub fn copy_to(self, copy: &mut [u8; PAGE]) {
+        let (lower, upper) = (usize::from(self.number(LOWER)), usize::from(self.number(UPPER)));
+        if lower < upper && upper <= PAGE {
+            copy[..lower].copy_from_slice(&self.bytes[..lower]);
+            copy[upper..].copy_from_slice(&self.bytes[upper..]);
+        } else {
+            copy.copy_from_slice(self.bytes);
+        }
+    }
+
+    /// The block of the page to the right, if there is one.
+    pub fn right(self) -> Option<u32> {
+        (!self.is_rightmost()).then(|| self.word(NEXT))
+    }
+
+    /// It leaves the tree, or has left it: all that counts is to the right.
+    pub fn is_leaving(self) -> bool {
+        self.number(FLAGS) & (IS_DELETED | IS_HALF_DEAD) != 0
+    }
+
+    pub fn items(self) -> u16 {
         (usize::from(self.number(LOWER)).saturating_sub(ITEMS) / ITEM) as u16
     }
 
     /// The first item that is not the high key.
-    fn first(self) -> u16 {
+    pub fn first(self) -> u16 {
         if self.is_rightmost() {
             HIGH_KEY
         } else {
@@ -215,6 +262,24 @@ impl<'a> Page<'a> {
             raw >> 17
         };
         offset as usize
+    }
+
+    /// The tuple of an item of a leaf, and whether it is marked as dead for everybody. None if there is none.
+    #[inline]
+    pub fn tuple(self, item: u16) -> Option<(&'a [u8], bool)> {
+        let raw = self.word(ITEMS + (usize::from(item) - 1) * ITEM);
+        let (offset, length) = if cfg!(target_endian = "little") {
+            (raw & 0x7fff, raw >> 17)
+        } else {
+            (raw >> 17, raw & 0x7fff)
+        };
+        let is_dead = match (raw >> 15) & 3 {
+            NORMAL => false,
+            DEAD => true,
+            _ => return None,
+        };
+        let tuple = self.bytes.get(offset as usize..(offset + length) as usize)?;
+        Some((tuple, is_dead))
     }
 
     #[inline]
@@ -462,7 +527,7 @@ fn pointer(offset: usize, length: usize) -> u32 {
 
 #[cfg(test)]
 #[allow(clippy::expect_used)]
-mod tests {
+pub mod tests {
     use super::*;
 
     const INNER: u32 = 1;
@@ -476,7 +541,7 @@ mod tests {
     }
 
     /// An empty page that has a right neighbour or not.
-    fn empty(level: u32, next: u32) -> Box<[u8; PAGE]> {
+    pub fn empty(level: u32, next: u32) -> Box<[u8; PAGE]> {
         let mut bytes = Box::new([0; PAGE]);
         put(&mut bytes[..], LOWER, ITEMS as u16);
         put(&mut bytes[..], UPPER, OPAQUE as u16);
@@ -488,7 +553,7 @@ mod tests {
     }
 
     /// Adds a tuple as the last one.
-    fn append(bytes: &mut [u8; PAGE], tuple: &[u8]) {
+    pub fn append(bytes: &mut [u8; PAGE], tuple: &[u8]) {
         let end = Page::new(bytes).items() + 1;
         Leaf::new(bytes).add(&[end], tuple);
     }

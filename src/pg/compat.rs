@@ -328,8 +328,62 @@ unsafe extern "C-unwind" {
     ) -> *mut Way;
 }
 
+/// Where a search in a b-tree has ended.
+pub struct Descent {
+    /// Pinned, and locked for readers; 0 where the tree is empty.
+    pub leaf: pg_sys::Buffer,
+    /// The pages that led to it, the lowest first, and which item of each.
+    pub way: Vec<(u32, u16)>,
+    /// Not so in indexes made before version 12.
+    places_are_part_of_keys: bool,
+}
+
+/// Goes down a b-tree to the leaf on which what is not less than a tuple begins.
+///
+/// # Safety
+/// The index and its table must be open and locked, and the tuple be one of the index, or what is left of one as on a page above the
+/// leaves. Whoever asks gives the leaf back.
+pub unsafe fn descend(
+    index: pg_sys::Relation,
+    table: pg_sys::Relation,
+    tuple: pg_sys::IndexTuple,
+) -> Descent {
+    let access = pg_sys::BUFFER_LOCK_SHARE as i32;
+    let mut leaf = pg_sys::InvalidBuffer as pg_sys::Buffer;
+    #[cfg(feature = "pg15")]
+    let _ = table;
+    // SAFETY: promised by the caller. The leaf comes pinned and locked; what the server allocates is freed.
+    unsafe {
+        let (first, places_are_part_of_keys) = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            let key = _bt_mkscankey(index, tuple);
+            #[cfg(feature = "pg15")]
+            let way = _bt_search(index, key, &mut leaf, access, std::ptr::null_mut());
+            #[cfg(feature = "pg16")]
+            let way = _bt_search(index, table, key, &mut leaf, access, std::ptr::null_mut());
+            #[cfg(any(feature = "pg17", feature = "pg18"))]
+            let way = _bt_search(index, table, key, &mut leaf, access);
+            let with_places = *key;
+            pg_sys::pfree(key.cast());
+            (way, with_places)
+        });
+        let (mut way, mut step) = (Vec::new(), first);
+        while !step.is_null() {
+            way.push(((*step).block, (*step).item));
+            step = (*step).above;
+        }
+        if !first.is_null() {
+            pg_sys::ffi::pg_guard_ffi_boundary(|| _bt_freestack(first));
+        }
+        Descent {
+            leaf,
+            way,
+            places_are_part_of_keys,
+        }
+    }
+}
+
 /// The page of a b-tree that led to the leaf for a tuple. None if the leaf is all there is, or if places are not part of the
-/// keys, as in indexes made before version 12.
+/// keys.
 ///
 /// # Safety
 /// The index and its table must be open and locked, and the tuple be one of the index.
@@ -338,39 +392,14 @@ pub unsafe fn page_above_leaf(
     table: pg_sys::Relation,
     tuple: pg_sys::IndexTuple,
 ) -> Option<u32> {
-    let access = pg_sys::BUFFER_LOCK_SHARE as i32;
-    let mut leaf = pg_sys::InvalidBuffer as pg_sys::Buffer;
-    #[cfg(feature = "pg15")]
-    let _ = table;
-    // SAFETY: promised by the caller. The leaf comes pinned and locked; what the server allocates is freed.
+    // SAFETY: promised by the caller; the leaf comes pinned and locked, if there is one.
     unsafe {
-        let found = pg_sys::ffi::pg_guard_ffi_boundary(|| {
-            let key = _bt_mkscankey(index, tuple);
-            if !*key {
-                pg_sys::pfree(key.cast());
-                return pg_sys::InvalidBlockNumber;
-            }
-            #[cfg(feature = "pg15")]
-            let way = _bt_search(index, key, &mut leaf, access, std::ptr::null_mut());
-            #[cfg(feature = "pg16")]
-            let way = _bt_search(index, table, key, &mut leaf, access, std::ptr::null_mut());
-            #[cfg(any(feature = "pg17", feature = "pg18"))]
-            let way = _bt_search(index, table, key, &mut leaf, access);
-            let block = if way.is_null() {
-                pg_sys::InvalidBlockNumber
-            } else {
-                (*way).block
-            };
-            if !way.is_null() {
-                _bt_freestack(way);
-            }
-            pg_sys::pfree(key.cast());
-            block
-        });
-        if leaf != pg_sys::InvalidBuffer as pg_sys::Buffer {
-            pg_sys::UnlockReleaseBuffer(leaf);
+        let found = descend(index, table, tuple);
+        if found.leaf != pg_sys::InvalidBuffer as pg_sys::Buffer {
+            pg_sys::UnlockReleaseBuffer(found.leaf);
         }
-        (found != pg_sys::InvalidBlockNumber).then_some(found)
+        let above = found.way.first().map(|(block, _)| *block);
+        above.filter(|_| found.places_are_part_of_keys)
     }
 }
 

@@ -118,10 +118,7 @@ pub enum Scalar<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Is {
     Equal,
-    AtLeast,
     Above,
-    AtMost,
-    Below,
 }
 
 impl Scalar<'_> {
@@ -147,39 +144,16 @@ impl Scalar<'_> {
 
     fn operator(&self, is: Is) -> u32 {
         let functions = match self {
-            Scalar::Number(_) => [
-                pg_sys::F_FLOAT8EQ,
-                pg_sys::F_FLOAT8GE,
-                pg_sys::F_FLOAT8GT,
-                pg_sys::F_FLOAT8LE,
-                pg_sys::F_FLOAT8LT,
-            ],
-            Scalar::Whole(_) => [
-                pg_sys::F_INT8EQ,
-                pg_sys::F_INT8GE,
-                pg_sys::F_INT8GT,
-                pg_sys::F_INT8LE,
-                pg_sys::F_INT8LT,
-            ],
-            Scalar::Small(_) => [
-                pg_sys::F_INT4EQ,
-                pg_sys::F_INT4GE,
-                pg_sys::F_INT4GT,
-                pg_sys::F_INT4LE,
-                pg_sys::F_INT4LT,
-            ],
-            Scalar::Text(_) => [
-                pg_sys::F_TEXTEQ,
-                pg_sys::F_TEXT_GE,
-                pg_sys::F_TEXT_GT,
-                pg_sys::F_TEXT_LE,
-                pg_sys::F_TEXT_LT,
-            ],
+            Scalar::Number(_) => [pg_sys::F_FLOAT8EQ, pg_sys::F_FLOAT8GT],
+            Scalar::Whole(_) => [pg_sys::F_INT8EQ, pg_sys::F_INT8GT],
+            Scalar::Small(_) => [pg_sys::F_INT4EQ, pg_sys::F_INT4GT],
+            Scalar::Text(_) => [pg_sys::F_TEXTEQ, pg_sys::F_TEXT_GT],
         };
         functions[is as usize]
     }
 
-    fn datum(&self) -> pg_sys::Datum {
+    /// What it points to lies in the current memory context.
+    pub(super) fn datum(&self) -> pg_sys::Datum {
         use pgrx::IntoDatum;
         match self {
             Scalar::Number(value) => pg_sys::Datum::from(value.to_bits()),
@@ -193,10 +167,7 @@ impl Scalar<'_> {
     pub fn key(&self, column: i16, is: Is, collation: pg_sys::Oid) -> pg_sys::ScanKeyData {
         let strategy = match is {
             Is::Equal => pg_sys::BTEqualStrategyNumber,
-            Is::AtLeast => pg_sys::BTGreaterEqualStrategyNumber,
             Is::Above => pg_sys::BTGreaterStrategyNumber,
-            Is::AtMost => pg_sys::BTLessEqualStrategyNumber,
-            Is::Below => pg_sys::BTLessStrategyNumber,
         };
         let mut key = pg_sys::ScanKeyData::default();
         // SAFETY: a function of the server that compares two values of this type.

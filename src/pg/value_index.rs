@@ -7,27 +7,34 @@ use super::citus;
 use super::compat;
 use super::heap_page;
 use super::index_read::{Is, ReadIndex, Scalar};
-use super::relation::Relation;
+use super::relation::{self, Relation};
+use super::value_entries::Kind;
 use super::xact;
+use crate::error::Error;
 
 /// Columns of the index: tenant, attribute, value, entity.
-const COLUMNS: usize = 4;
+pub const COLUMNS: usize = 4;
 
 const COLLATED: usize = 2;
 const VALUE: i16 = 3;
 const ENTITY: i16 = 4;
 
-/// A tenant and an attribute, two bounds or one value, and an entity.
-const MOST_KEYS: usize = 5;
+const MOST_KEYS: usize = COLUMNS;
 
 /// Names of the table's columns that the index must have.
 pub type Names = [&'static str; COLUMNS];
 
-/// The scan is ended first, then the relations are closed.
+/// The table and its index, open, where they can be read without the executor.
+pub struct Opened {
+    pub(super) index: ReadIndex,
+    pub(super) table: Relation,
+    pub(super) kind: Kind,
+}
+
+/// The entries of one value, as the snapshot sees them. The scan is ended first, then the relations are closed.
 pub struct ValueIndex {
     scan: Scan,
-    index: ReadIndex,
-    table: Relation,
+    opened: Opened,
 }
 
 struct Scan {
@@ -54,13 +61,13 @@ impl Drop for Scan {
     }
 }
 
-impl ValueIndex {
+impl Opened {
     /// With values of the kind of `like`. None where only the executor is right.
     pub fn open(
         oid: pg_sys::Oid,
         [tenant, attribute, value, entity]: Names,
         like: &Scalar,
-    ) -> Option<ValueIndex> {
+    ) -> Option<Opened> {
         let table = Relation::open_to_read(oid);
         let plain = table.is_plain_heap()
             && !table.has_children()
@@ -78,43 +85,55 @@ impl ValueIndex {
             (number(entity, pg_sys::INT8OID)?, pg_sys::F_BTINT8CMP),
         ];
         let index = ReadIndex::of(&table, &columns, false, Some(value))?;
+        let by_bytes = index.collation(COLLATED) == pg_sys::C_COLLATION_OID;
+        // SAFETY: there may be none, which is said.
+        let no_snapshot = unsafe { pg_sys::GetActiveSnapshot().is_null() };
+        if matches!(like, Scalar::Text(_)) && !by_bytes || no_snapshot {
+            return None;
+        }
+        Some(Opened {
+            index,
+            table,
+            kind: Kind::of(like),
+        })
+    }
+
+    /// A page of the index is not what it should be.
+    pub(super) fn unreadable(&self) -> Error {
+        Error::UnreadableRow(relation::name_of(self.index.oid()))
+    }
+}
+
+impl ValueIndex {
+    pub fn of(opened: Opened) -> ValueIndex {
         // SAFETY: table and index are open, and stay so as long as the scan, which is as long as the caller's snapshot.
         unsafe {
-            let by_bytes = index.collation(COLLATED) == pg_sys::C_COLLATION_OID;
+            let (table, index) = (opened.table.as_ptr(), opened.index.as_ptr());
             let snapshot = pg_sys::GetActiveSnapshot();
-            if matches!(like, Scalar::Text(_)) && !by_bytes || snapshot.is_null() {
-                return None;
-            }
-            let scan = compat::begin_index_scan(table.as_ptr(), index.as_ptr(), snapshot, MOST_KEYS as i32);
+            let scan = compat::begin_index_scan(table, index, snapshot, MOST_KEYS as i32);
             // Entries are wanted, not rows.
             (*scan).xs_want_itup = true;
-            let descriptor = (*table.as_ptr()).rd_att;
-            let slot = pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsBufferHeapTuple);
-            Some(ValueIndex {
+            let slot = pg_sys::MakeSingleTupleTableSlot((*table).rd_att, &pg_sys::TTSOpsBufferHeapTuple);
+            ValueIndex {
                 scan: Scan { scan, slot, map: 0 },
-                index,
-                table,
-            })
+                opened,
+            }
         }
     }
 
-    /// Goes to the first entry with a value within all of `bounds`, behind the entity `after`. Of one value, entities come in
-    /// order, though perhaps more than once.
-    pub fn seek(&mut self, tenant_id: i64, attribute_id: i32, bounds: &[(Is, Scalar)], after: Option<i64>) {
+    /// Goes to the first entry with this value behind the entity `after`. Entities come in order, though perhaps more than once.
+    pub fn seek(&mut self, tenant_id: i64, attribute_id: i32, value: &Scalar, after: Option<i64>) {
         let mut keys = [pg_sys::ScanKeyData::default(); MOST_KEYS];
         let none = pg_sys::InvalidOid;
+        let collation = self.opened.index.collation(COLLATED);
         let conditions = [
             Scalar::Whole(tenant_id).key(1, Is::Equal, none),
             Scalar::Small(attribute_id).key(2, Is::Equal, none),
+            value.key(VALUE, Is::Equal, collation),
         ];
-        let collation = self.index.collation(COLLATED);
-        let bounds = bounds.iter().map(|(is, value)| value.key(VALUE, *is, collation));
         let after = after.map(|entity| Scalar::Whole(entity).key(ENTITY, Is::Above, none));
         let mut count = 0;
-        for (place, key) in keys
-            .iter_mut()
-            .zip(conditions.into_iter().chain(bounds).chain(after))
-        {
+        for (place, key) in keys.iter_mut().zip(conditions.into_iter().chain(after)) {
             *place = key;
             count += 1;
         }
@@ -156,7 +175,7 @@ impl ValueIndex {
                     return None;
                 }
                 let block = heap_page::block_of(&*place);
-                let table = self.table.as_ptr();
+                let table = self.opened.table.as_ptr();
                 let status = pg_sys::visibilitymap_get_status(table, block, &mut self.scan.map);
                 let seen_by_all = u32::from(status) & pg_sys::VISIBILITYMAP_ALL_VISIBLE != 0;
                 if seen_by_all || pg_sys::index_fetch_heap(scan, self.scan.slot) {
