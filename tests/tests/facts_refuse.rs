@@ -458,7 +458,7 @@ fn rows_do_not_grow_too_old_while_facts_cannot_be_written() {
     // Afterwards the bound is what it was.
     session.exec(&format!(
         "INSERT INTO entity_values_ingest (tenant_id, entity_id, ingested_at, attribute_id, value_num)
-         VALUES (1, 11, now() - interval '61 s', {id}, 1)"
+         VALUES (1, 11, now() - interval '120 s', {id}, 1)"
     ));
     eventually(SOON, "a row that is too old is rejected", || {
         match rejected(&mut session).len() {

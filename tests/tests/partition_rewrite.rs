@@ -112,7 +112,7 @@ fn it_comes_to_an_end_though_readers_never_leave_a_gap() {
         .collect();
     day.ask_for_rewrite();
     let asked = Instant::now();
-    eventually(Duration::from_secs(55), "a rewrite", || {
+    eventually(Duration::from_secs(120), "a rewrite", || {
         // Nobody waits here for the next try after a failure.
         day.session
             .exec("UPDATE partition_state SET next_try_at = NULL WHERE next_try_at IS NOT NULL");
