@@ -15,13 +15,16 @@ use crate::pg::{identity, settings};
 use crate::sql::{self, Argument, argument};
 use crate::staging::judge::ValueType;
 
-/// How many entities are collected of each condition before more are of any: the one that comes to its end first is the one that
+/// How many entities are collected of a condition before more are of any: the one that comes to its end first is the one that
 /// narrows the most. First what is soon done, then what takes longer than a look at some entities.
 pub const QUICK: [usize; 8] = [2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000];
 pub const LONG: [usize; 4] = [512_000, 1_000_000, 2_000_000, MOST];
 
 /// More are not collected.
 const MOST: usize = 4_000_000;
+
+/// So many of those that are thought to be the shortest are collected, as estimates may be wrong.
+const COMPARED: usize = 3;
 
 /// To look at an entity takes as long as to read so many entries of an index: a list that is so much longer than the shortest
 /// is not worth it.
@@ -52,7 +55,7 @@ impl<'a> Lists<'a> {
     /// these lengths.
     pub fn candidates(&mut self, lengths: &[usize]) -> Result<Option<Candidates<'a>>, Error> {
         for length in lengths {
-            for place in 0..self.lists.len() {
+            for place in 0..self.lists.len().min(COMPARED) {
                 if self.lists[place].reach(*length)? {
                     return self.narrowed(place).map(Some);
                 }

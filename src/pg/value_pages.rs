@@ -17,18 +17,15 @@ const IS_CUT: u16 = 0x2000;
 const ENTRIES: usize = 120;
 const PAGES_BELOW: usize = 200;
 
-/// Aligned as the page it is a copy of.
-#[repr(C, align(8))]
-struct Copied([u8; PAGE]);
-
+/// What is pinned is given back first, then the relations are closed.
 pub struct ValuePages<'a> {
+    rows: Rows,
     opened: Opened,
     kind: Kind,
     snapshot: pg_sys::Snapshot,
-    page: Box<Copied>,
+    page: Box<[u8; PAGE]>,
     stretch: Option<Stretch<'a>>,
     next: Next,
-    rows: Rows,
 }
 
 enum Next {
@@ -75,7 +72,7 @@ impl<'a> ValuePages<'a> {
             // SAFETY: whoever opened it has seen that there is one.
             snapshot: unsafe { pg_sys::GetActiveSnapshot() },
             opened,
-            page: Box::new(Copied([0; PAGE])),
+            page: Box::new([0; PAGE]),
             stretch: None,
             next: Next::Nothing,
             rows: Rows::default(),
@@ -104,7 +101,7 @@ impl<'a> ValuePages<'a> {
             let Some(stretch) = &self.stretch else {
                 break;
             };
-            let page = Page::new(&self.page.0);
+            let page = Page::new(&self.page);
             let mut more = true;
             if !page.is_leaving() {
                 let entries = Entries {
@@ -144,7 +141,7 @@ impl<'a> ValuePages<'a> {
                 return Ok(false);
             }
             let page = pg_sys::BufferGetPage(buffer);
-            Page::new(&*page.cast::<[u8; PAGE]>()).copy_to(&mut self.page.0);
+            Page::new(&*page.cast::<[u8; PAGE]>()).copy_to(&mut self.page);
             pg_sys::UnlockReleaseBuffer(buffer);
         }
         Ok(true)
