@@ -21,7 +21,15 @@ fn consume(session: &mut Session, transactions: u32) {
 #[track_caller]
 fn wait_for_the_end(session: &mut Session, alert: &str) {
     eventually(LONG, &format!("{alert} is over"), || {
-        session.exec("SELECT evaluate_alerts()");
+        // Autovacuum, busy with freezing, locks the tables of alerts for moments as well; then it is the next look that counts.
+        let evaluated = session.try_exec("SELECT evaluate_alerts()");
+        assert!(
+            evaluated
+                .as_ref()
+                .err()
+                .is_none_or(|failure| failure.code == "55P03"),
+            "{evaluated:?}"
+        );
         let rows = rows(session, alert);
         let is_over = |row: &Alert| row.state == "ok" || row.state == "resolved";
         if rows.iter().all(is_over) && rows.iter().any(|row| row.state == "resolved") {

@@ -344,35 +344,6 @@ fn a_clock_that_is_set() {
 }
 
 #[test]
-fn readings_that_a_crash_took() {
-    let (cluster, database, mut session) = watched("crashed");
-    let id = attribute(&mut session, "temperature", "number");
-    session.exec("SELECT pause()");
-    stage(&mut session, DOORS[0], id, 1, 500);
-    eventually(cluster_tests::SOON, "the keeper has seen them", || match session
-        .number("SELECT coalesce((SELECT rows_waiting FROM flush_state), 0)")
-    {
-        500 => Ok(()),
-        other => Err(other),
-    });
-    cluster.crash();
-    cluster.start();
-    let mut session = database.connect();
-    let lost = wait_until(&mut session, "crash_lost_readings", "firing");
-    assert!(
-        lost.object.starts_with("crash ") && lost.detail.starts_with("written from"),
-        "{lost:?}"
-    );
-    session.exec(&lost.run);
-    assert!(session.is_true(
-        "SELECT acknowledged_by = 'postgres' FROM telemetry_alerts WHERE alert = 'crash_lost_readings'"
-    ));
-    session.exec("SELECT resume(); UPDATE crash_history SET noticed_at = noticed_at - interval '1 day'");
-    wait_until(&mut session, "crash_lost_readings", "resolved");
-    is_well(&mut session);
-}
-
-#[test]
 fn limits_and_settings_of_the_server() {
     let cluster = Cluster::builder()
         .set("max_connections", 16)
