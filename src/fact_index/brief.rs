@@ -1,5 +1,6 @@
 //! Strong locks on facts for a moment: nobody who writes waits longer than one try.
 
+use std::ffi::CStr;
 use std::time::Duration;
 
 use pgrx::pg_sys;
@@ -20,6 +21,9 @@ const PAUSE: Duration = Duration::from_millis(90);
 
 /// Ten seconds.
 const TRIES: usize = 100;
+
+/// What the server calls the process that builds, seals and removes.
+const JANITOR: &CStr = c"pg_telemetry janitor";
 
 /// Once a second.
 const AUTOVACUUM_EVERY: usize = 10;
@@ -109,15 +113,14 @@ pub fn often_with_partitions<T>(
 /// whoever waits a second for a plain lock, and so it does here, except where it guards against wraparound.
 fn stop_maintenance(facts: pg_sys::Oid, number_of_try: usize) -> Result<(), Error> {
     read(
-        "SELECT DISTINCT l.pid, a.backend_type = 'pg_telemetry janitor'
+        "SELECT DISTINCT l.pid
          FROM pg_locks l JOIN pg_inherits i ON i.inhrelid = l.relation JOIN pg_database d ON d.oid = l.database
-         LEFT JOIN pg_stat_activity a ON a.pid = l.pid
          WHERE i.inhparent = $1 AND l.granted AND l.mode = 'ShareUpdateExclusiveLock' AND d.datname = current_database()",
         vec![argument(facts)],
         |rows| {
             for row in rows {
                 let pid = row.get(1)?.unwrap_or_default();
-                if row.get(2)? == Some(true) {
+                if process::is_worker(pid, JANITOR) {
                     process::cancel(pid);
                 } else if number_of_try.is_multiple_of(AUTOVACUUM_EVERY) {
                     process::cancel_autovacuum(pid);

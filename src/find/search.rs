@@ -5,7 +5,7 @@ use super::filter::{Bound, Test, Value};
 use super::question::{Condition, Kept, Question};
 use super::sieve::Sieve;
 use crate::error::Error;
-use crate::hot::search::{column, prefix};
+use crate::hot::search::{column, high_end, low_end, prefix};
 use crate::installed::{Installed, Table};
 use crate::pg::index_read::Scalar;
 use crate::pg::value_entries::{Entry, Stretch};
@@ -81,6 +81,7 @@ impl<'a> Lists<'a> {
             index,
             found,
             next: 0,
+            last: None,
         })
     }
 }
@@ -91,6 +92,8 @@ pub struct Candidates<'a> {
     index: Option<ValuePages<'a>>,
     found: Vec<Entry>,
     next: usize,
+    /// The one that was handed over last; what follows may be another entry of it.
+    last: Option<i64>,
 }
 
 impl Candidates<'_> {
@@ -106,13 +109,13 @@ impl Candidates<'_> {
             && let Some(entry) = self.found.get(self.next)
         {
             self.next += 1;
-            let is_known = seen.last() == Some(&entry.entity);
-            if !is_known
+            if self.last != Some(entry.entity)
                 && self
                     .index
                     .as_mut()
                     .is_none_or(|index| index.may_be_seen(entry.place))
             {
+                self.last = Some(entry.entity);
                 seen.push(entry.entity);
             }
             pgrx::check_for_interrupts!();
@@ -276,7 +279,7 @@ impl<'a> Stream<'a> {
             index: ValueIndex::of(opened),
             question,
             attribute_id: condition.attribute.id,
-            value: scalar(value),
+            value: scalar(value, prefix),
             after,
         }))
     }
@@ -336,12 +339,12 @@ fn stretches(tenant_id: i64, condition: &Condition, after: Option<i64>) -> Vec<S
     };
     let test = &condition.test;
     if let Some(values) = &test.one_of {
-        let one = |value| stretch(Some(scalar(value)), Some((scalar(value), true)));
+        let one = |value| stretch(Some(scalar(value, prefix)), Some((scalar(value, prefix), true)));
         return values.iter().map(one).collect();
     }
     let low = match &test.low {
-        Some(low) if low.included => Some(scalar(&low.value)),
-        Some(low) => match next(scalar(&low.value)) {
+        Some(low) if low.included => Some(scalar(&low.value, low_end)),
+        Some(low) => match next(scalar(&low.value, low_end)) {
             // Nothing is greater.
             None => return Vec::new(),
             next => next,
@@ -350,7 +353,7 @@ fn stretches(tenant_id: i64, condition: &Condition, after: Option<i64>) -> Vec<S
     };
     let high = test.high.as_ref().map(|high| {
         let is_beginning = matches!(high.value, Value::Text(_));
-        (scalar(&high.value), high.included || is_beginning)
+        (scalar(&high.value, high_end), high.included || is_beginning)
     });
     vec![stretch(low, high)]
 }
@@ -368,11 +371,12 @@ fn next(value: Scalar) -> Option<Scalar> {
     }
 }
 
-fn scalar(value: &Value) -> Scalar<'_> {
+/// As it is in the index, a text as far as it is needed.
+fn scalar(value: &Value, of_text: fn(&str) -> &str) -> Scalar<'_> {
     match value {
         Value::Number(value) => Scalar::Number(*value),
         Value::Whole(value) => Scalar::Whole(*value),
-        Value::Text(text) => Scalar::Text(prefix(text)),
+        Value::Text(text) => Scalar::Text(of_text(text)),
     }
 }
 
@@ -433,25 +437,25 @@ fn compare(test: &Test, column: &str, conditions: &mut Vec<String>, arguments: &
         arguments.push(array(values));
         conditions.push(format!("{column} = ANY (${})", arguments.len()));
     }
-    let mut bound = |bound: &Bound, strict: &str, sign: &str| {
+    let mut bound = |bound: &Bound, strict: &str, sign: &str, end: fn(&str) -> &str| {
         let of_text = matches!(bound.value, Value::Text(_));
-        arguments.push(one(&bound.value));
+        arguments.push(one(&bound.value, end));
         let sign = if bound.included || of_text { sign } else { strict };
         conditions.push(format!("{column} {sign} ${}", arguments.len()));
     };
     if let Some(low) = &test.low {
-        bound(low, ">", ">=");
+        bound(low, ">", ">=", low_end);
     }
     if let Some(high) = &test.high {
-        bound(high, "<", "<=");
+        bound(high, "<", "<=", high_end);
     }
 }
 
-fn one(value: &Value) -> Argument {
+fn one(value: &Value, of_text: fn(&str) -> &str) -> Argument {
     match value {
         Value::Number(value) => argument(*value),
         Value::Whole(value) => argument(*value),
-        Value::Text(text) => argument(prefix(text).to_owned()),
+        Value::Text(text) => argument(of_text(text).to_owned()),
     }
 }
 

@@ -35,6 +35,17 @@ pub fn prefix(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_PREFIX)]
 }
 
+/// From here on come the beginnings of all texts that are not less than this one. A beginning is up to three bytes shorter than it
+/// may be, where the next letter takes more than there is left.
+pub fn low_end(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_PREFIX - 3)]
+}
+
+/// Up to here come the beginnings of all texts that are not greater than this one; it is longer than any beginning, if it was.
+pub fn high_end(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_PREFIX + 4)]
+}
+
 /// Rows as columns, as a statement takes them.
 #[derive(Default)]
 struct Columns {
@@ -134,5 +145,28 @@ mod tests {
         assert_eq!(prefix(&"a".repeat(300)).len(), LONGEST_PREFIX);
         let cut = prefix(&"a€".repeat(100)).len();
         assert!(cut <= LONGEST_PREFIX && cut > LONGEST_PREFIX - 4, "{cut}");
+    }
+
+    #[test]
+    fn beginnings_lie_between_the_ends_of_what_texts_lie_between() {
+        let letters = ["a", "b", "\u{7f}", "é", "€", "😀"];
+        let mut texts = vec![String::new()];
+        for length in LONGEST_PREFIX - 6..LONGEST_PREFIX + 6 {
+            let start = "a".repeat(length);
+            for first in letters {
+                texts.push(format!("{start}{first}"));
+                texts.extend(letters.map(|second| format!("{start}{first}{second}zzzzzz")));
+            }
+        }
+        for bound in &texts {
+            for text in &texts {
+                if text >= bound {
+                    assert!(prefix(text) >= low_end(bound), "{text} {bound}");
+                }
+                if text <= bound {
+                    assert!(prefix(text) <= high_end(bound), "{text} {bound}");
+                }
+            }
+        }
     }
 }

@@ -71,7 +71,7 @@ impl ReadIndex {
         unsafe {
             let conditions = pg_sys::RelationGetIndexPredicate(self.pointer);
             if conditions.is_null() {
-                return true;
+                return set.is_none();
             }
             let conditions = pgrx::PgList::<pg_sys::Node>::from_pg(conditions);
             let (Some(set), Some(condition)) = (set, conditions.head()) else {

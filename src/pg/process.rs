@@ -1,5 +1,7 @@
 //! Other processes of this server, by process id.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 
 pub fn my_pid() -> i32 {
@@ -16,6 +18,15 @@ pub fn my_database() -> u32 {
 pub fn is_alive(pid: i32) -> bool {
     // SAFETY: looks into the array of processes under its lock.
     pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }
+}
+
+/// Whether it is a background worker of this type, as it is now; a view would say what was when the transaction first looked.
+pub fn is_worker(pid: i32, of_type: &CStr) -> bool {
+    // SAFETY: looks into the array of workers under its lock; the answer is a static buffer of the server.
+    unsafe {
+        let found = pg_sys::GetBackgroundWorkerTypeByPid(pid);
+        !found.is_null() && CStr::from_ptr(found) == of_type
+    }
 }
 
 /// Ends the wait of a process, if it is there.

@@ -68,6 +68,12 @@ impl Opened {
         [tenant, attribute, value, entity]: Names,
         like: &Scalar,
     ) -> Option<Opened> {
+        // Snapshots may be too old there, which pages read as they are would not tell.
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        // SAFETY: a setting of the server.
+        if unsafe { pg_sys::old_snapshot_threshold } >= 0 {
+            return None;
+        }
         let table = Relation::open_to_read(oid);
         let plain = table.is_plain_heap()
             && !table.has_children()

@@ -17,6 +17,9 @@ const IS_CUT: u16 = 0x2000;
 const ENTRIES: usize = 120;
 const PAGES_BELOW: usize = 200;
 
+/// About so many entries a stretch has that begins and ends on the same leaf.
+const ON_ONE_PAGE: usize = 8;
+
 /// What is pinned is given back first, then the relations are closed.
 pub struct ValuePages<'a> {
     rows: Rows,
@@ -172,6 +175,9 @@ impl<'a> ValuePages<'a> {
             Some((high, is_included)) => way(id, Some((high, is_included.then_some(i64::MAX)))),
             None => way(id.saturating_add(1), None),
         };
+        if !start.is_empty() && start.first() == end.first() {
+            return ON_ONE_PAGE;
+        }
         let mut pages = 1;
         let mut below = 1;
         for ((left, first), (right, last)) in start.iter().zip(&end) {
@@ -208,6 +214,9 @@ impl<'a> ValuePages<'a> {
             (*tuple).t_tid.ip_posid = known;
             let found = compat::descend(index, table, tuple);
             pg_sys::pfree(tuple.cast());
+            if let Some((Scalar::Text(_), _)) = value {
+                pg_sys::pfree(values[2].cast_mut_ptr());
+            }
             found
         }
     }
