@@ -104,3 +104,17 @@ fn is_by_worker(line: &str) -> bool {
     line.split_once("] ")
         .is_some_and(|(_, rest)| rest.starts_with("pg_telemetry"))
 }
+
+/// Pauses flushing and waits until every flusher has noticed: a flush that has begun before may take what comes after.
+#[track_caller]
+pub fn pause(session: &mut Session) {
+    session.exec("SELECT pause('for the test')");
+    eventually(SOON, "flushing stands still", || {
+        let states = session.column("SELECT state FROM worker_status WHERE task = 'flush'");
+        if !states.is_empty() && states.iter().all(|state| state == "paused") {
+            Ok(())
+        } else {
+            Err(states)
+        }
+    });
+}

@@ -300,7 +300,7 @@ fn a_crash_that_took_readings() {
     let mut session = database.install();
     workers::wait_for_start(&cluster, "fleet");
     let id = attribute(&mut session, "temperature", "number");
-    session.exec("SELECT pause('for the test')");
+    workers::pause(&mut session);
     stage(&mut session, DOORS[0], id, 1, 10);
     eventually(SOON, "the backlog is noted", || {
         match session.text("SELECT coalesce((SELECT rows_waiting FROM flush_state), 0)") {

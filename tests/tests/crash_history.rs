@@ -47,7 +47,7 @@ fn a_crash_is_on_record_with_its_window_and_a_clean_restart_is_not() {
     stage(&mut session, FAST, id, 1, 10);
     wait_for_facts(&mut session, 10);
     wait_until_seen(&mut session, 0);
-    session.exec("SELECT pause('test')");
+    workers::pause(&mut session);
     let before = session.text("SELECT now()");
     stage(&mut session, FAST, id, 11, 510);
     wait_until_seen(&mut session, 500);
@@ -231,13 +231,10 @@ fn copies_and_restored_dumps_are_no_crash() {
 fn the_table_that_tells_of_a_crash_cannot_be_emptied_by_mistake() {
     let (_database, mut session) = workers::running();
     let epoch = "SELECT epoch FROM flush_sentinel";
-    eventually(SOON, "the keeper has looked", || {
-        session
-            .try_rows(epoch)
-            .map(drop)
-            .map_err(|failure| failure.to_string())
+    let before = eventually(SOON, "the keeper has looked", || match session.rows(epoch) {
+        rows if rows.is_empty() => Err("not yet"),
+        rows => Ok(rows),
     });
-    let before = session.rows(epoch);
     let failure = session.fails_with("55000", "TRUNCATE entity_values_ingest, flush_sentinel");
     assert!(
         failure.message.contains("flush_sentinel") && !failure.hint.is_empty(),
