@@ -45,7 +45,7 @@ pub struct Server {
 
 impl Server {
     pub fn start(options: Options) -> Server {
-        let builder = Cluster::builder().preload().durable();
+        let builder = Cluster::builder().preload().durable().true_time();
         let builder = SETTINGS
             .iter()
             .fold(builder, |builder, (name, value)| builder.set(name, value));

@@ -1,43 +1,22 @@
-//! A server whose clock can be set: a library that is loaded before libc adds an offset to what the clock says.
+//! The clocks of servers: a library that is loaded before libc adds an offset to what the clock says.
+//!
+//! A test is to do the same at any time of the day. "An hour ago" is yesterday just after midnight, and a day that ends while a
+//! test runs takes "today" with it. So at the start of a run it is noon on every server, of the next noon that comes.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::account;
 
-const SOURCE: &str = r#"
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-static volatile long long *offset;
-__attribute__((constructor)) static void find_offset(void) {
-    const char *path = getenv("TEST_CLOCK");
-    int file = path ? open(path, O_RDONLY) : -1;
-    if (file < 0) return;
-    void *page = mmap(0, sizeof *offset, PROT_READ, MAP_SHARED, file, 0);
-    if (page != MAP_FAILED) offset = page;
-    close(file);
-}
-int clock_gettime(clockid_t id, struct timespec *time) {
-    int result = syscall(SYS_clock_gettime, id, time);
-    if (result == 0 && id == CLOCK_REALTIME && offset) time->tv_sec += *offset;
-    return result;
-}
-int gettimeofday(struct timeval *restrict time, void *restrict zone) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    time->tv_sec = now.tv_sec;
-    time->tv_usec = now.tv_nsec / 1000;
-    return 0;
-}
-"#;
+const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/clock.so"));
+
+/// Another time to begin at than noon, as seconds of a day (UTC), to see what depends on it.
+const BEGIN: &str = "PG_TELEMETRY_TEST_TIME";
+
+const DAY: i64 = 24 * 60 * 60;
 
 /// The clock of one server.
 pub struct Clock {
@@ -48,16 +27,9 @@ pub struct Clock {
 impl Clock {
     /// In a folder that the server account can read.
     pub(crate) fn in_dir(dir: &Path) -> Clock {
-        let [source, library, offset] = ["clock.c", "clock.so", "clock"].map(|name| dir.join(name));
-        fs::write(&source, SOURCE).expect("a file in our own folder");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&library)
-            .arg(&source)
-            .status()
-            .expect("a C compiler");
-        assert!(compiled.success(), "the clock was not compiled");
-        fs::write(&offset, 0i64.to_ne_bytes()).expect("a file in our own folder");
+        let [library, offset] = ["clock.so", "clock"].map(|name| dir.join(name));
+        fs::write(&library, LIBRARY).expect("a file in our own folder");
+        fs::write(&offset, begins_ahead().to_ne_bytes()).expect("a file in our own folder");
         account::give(&offset);
         Clock { library, offset }
     }
@@ -66,8 +38,24 @@ impl Clock {
         [("LD_PRELOAD", &self.library), ("TEST_CLOCK", &self.offset)]
     }
 
-    /// Sets the clock of the running server so many seconds ahead of the true time.
+    /// Sets the clock of the server so many seconds ahead of those of the others.
     pub fn set_ahead(&self, seconds: i64) {
+        self.set_offset(begins_ahead() + seconds);
+    }
+
+    /// Sets it ahead to so many seconds after the last full minute, if it is not as far yet.
+    pub fn set_to_second_of_minute(&self, second: i64) {
+        let offset = self.offset();
+        let now = (true_seconds() + offset) % 60;
+        self.set_offset(offset + (second - now).max(0));
+    }
+
+    fn offset(&self) -> i64 {
+        let bytes = fs::read(&self.offset).expect("our own file");
+        i64::from_ne_bytes(bytes.try_into().expect("as it was written"))
+    }
+
+    fn set_offset(&self, seconds: i64) {
         let file = File::options()
             .write(true)
             .open(&self.offset)
@@ -75,4 +63,21 @@ impl Clock {
         file.write_all_at(&seconds.to_ne_bytes(), 0)
             .expect("our own file");
     }
+}
+
+/// What all servers of this run are ahead of the true time.
+fn begins_ahead() -> i64 {
+    static AHEAD: OnceLock<i64> = OnceLock::new();
+    *AHEAD.get_or_init(|| {
+        let begin = match std::env::var(BEGIN) {
+            Ok(seconds) => seconds.parse().expect("seconds of a day"),
+            Err(_) => DAY / 2,
+        };
+        (begin - true_seconds()).rem_euclid(DAY)
+    })
+}
+
+fn true_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    now.as_secs() as i64
 }

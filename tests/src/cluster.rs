@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
@@ -50,6 +50,7 @@ pub struct Builder {
     installation: Installation,
     preload: bool,
     durable: bool,
+    true_time: bool,
     settings: Vec<(String, String)>,
 }
 
@@ -63,6 +64,12 @@ impl Builder {
     /// With fsync, for tests that take the power away.
     pub fn durable(mut self) -> Builder {
         self.durable = true;
+        self
+    }
+
+    /// With the clock of the machine, for measurements; nobody can set it.
+    pub fn true_time(mut self) -> Builder {
+        self.true_time = true;
         self
     }
 
@@ -87,7 +94,8 @@ impl Builder {
     pub fn create(self) -> Arc<Cluster> {
         let dir = ClusterDir::create();
         template::copy_to(&self.installation, &dir.data());
-        let cluster = Cluster::in_dir(self.installation.clone(), dir);
+        let clock = (!self.true_time).then(|| Clock::in_dir(dir.path()));
+        let cluster = Cluster::in_dir(self.installation.clone(), dir, clock);
         for (name, value) in self.initial_settings() {
             cluster.set(&name, value);
         }
@@ -119,7 +127,7 @@ pub struct Cluster {
     installation: Installation,
     dir: ClusterDir,
     server: Mutex<Option<Child>>,
-    clock: OnceLock<Clock>,
+    clock: Option<Clock>,
 }
 
 impl Cluster {
@@ -128,30 +136,39 @@ impl Cluster {
             installation: Installation::current().clone(),
             preload: false,
             durable: false,
+            true_time: false,
             settings: Vec::new(),
         }
     }
 
     /// Takes over a folder whose data are there already.
-    pub(crate) fn in_dir(installation: Installation, dir: ClusterDir) -> Arc<Cluster> {
+    fn in_dir(installation: Installation, dir: ClusterDir, clock: Option<Clock>) -> Arc<Cluster> {
         let cluster = Cluster {
             installation,
             dir,
             server: Mutex::new(None),
-            clock: OnceLock::new(),
+            clock,
         };
         cluster.set("unix_socket_directories", cluster.dir.socket_dir().display());
         cluster.set("port", PORT);
         Arc::new(cluster)
     }
 
+    /// Another server of the same kind, whose data are in that folder.
+    pub(crate) fn twin_in(&self, dir: ClusterDir) -> Arc<Cluster> {
+        let clock = self.clock.as_ref().map(|_| Clock::in_dir(dir.path()));
+        Cluster::in_dir(self.installation.clone(), dir, clock)
+    }
+
     pub fn installation(&self) -> &Installation {
         &self.installation
     }
 
-    /// A clock that can be set, from the next start on.
+    /// Its clock, which can be set at any time.
     pub fn clock(&self) -> &Clock {
-        self.clock.get_or_init(|| Clock::in_dir(self.dir.path()))
+        self.clock
+            .as_ref()
+            .expect("a server that was not asked to have the true time")
     }
 
     /// Where it listens: the host of a connection string.
@@ -218,7 +235,7 @@ impl Cluster {
             .arg(self.data_dir())
             .args(arguments)
             .stdin(std::process::Stdio::null());
-        if let Some(clock) = self.clock.get() {
+        if let Some(clock) = &self.clock {
             command.envs(clock.environment());
         }
         command

@@ -1,7 +1,6 @@
 //! The real pg_cron, and minutes that do not take a minute.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::campaign::announce;
 use crate::cluster::{Builder, Cluster};
@@ -9,7 +8,6 @@ use crate::cluster::{Builder, Cluster};
 /// A server, not preloading pg_telemetry, whose pg_cron runs jobs of the database `fleet`.
 pub struct Cron {
     pub cluster: Arc<Cluster>,
-    ahead: i64,
 }
 
 impl Cron {
@@ -27,20 +25,12 @@ impl Cron {
         if in_background_workers {
             cluster.set("cron.use_background_workers", "on");
         }
-        cluster.clock();
         cluster.start();
-        Some(Cron { cluster, ahead: 0 })
+        Some(Cron { cluster })
     }
 
     /// Moves the clock of the server to just before the next full minute.
-    pub fn next_minute(&mut self) {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |now| now.as_secs() as i64);
-        let second = (now + self.ahead) % 60;
-        if second < 58 {
-            self.ahead += 58 - second;
-            self.cluster.clock().set_ahead(self.ahead);
-        }
+    pub fn next_minute(&self) {
+        self.cluster.clock().set_to_second_of_minute(58);
     }
 }

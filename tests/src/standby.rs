@@ -19,7 +19,7 @@ impl Cluster {
             "",
         )
         .success();
-        let standby = Cluster::in_dir(self.installation().clone(), dir);
+        let standby = self.twin_in(dir);
         standby.start();
         standby
     }

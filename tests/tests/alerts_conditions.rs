@@ -316,9 +316,7 @@ fn a_clock_that_is_set() {
     let cluster = Cluster::builder()
         .preload()
         .set("pg_telemetry.alert_interval", "1s")
-        .create();
-    let clock = cluster.clock();
-    cluster.start();
+        .start();
     let database = cluster.create_database("clock");
     let mut session = database.install();
     workers::wait_for_start(&cluster, "clock");
@@ -326,7 +324,7 @@ fn a_clock_that_is_set() {
     tune(&mut session, "clock_jumped", "keep_for = '2 s'");
     is_well(&mut session);
     for (ahead, said) in [(100, "set ahead by 100 s"), (0, "set back by 100 s")] {
-        clock.set_ahead(ahead);
+        cluster.clock().set_ahead(ahead);
         let jumped = eventually(cluster_tests::SOON, said, || {
             let rows = rows(&mut session, "clock_jumped");
             match rows

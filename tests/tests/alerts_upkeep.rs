@@ -17,9 +17,7 @@ struct Quiet {
 }
 
 fn quiet(builder: Builder) -> Quiet {
-    let cluster = builder.set("autovacuum", "off").create();
-    cluster.clock();
-    cluster.start();
+    let cluster = builder.set("autovacuum", "off").start();
     let database = cluster.create_database("fleet");
     let mut session = database.install();
     tune(&mut session, "disk_full", "enabled = false");

@@ -111,9 +111,7 @@ fn in_a_schema_with_an_odd_name_by_an_administrator_who_is_no_superuser() {
 fn dumped_restored_and_rotated_the_next_day() {
     let cluster = Cluster::builder()
         .set("pg_telemetry.accept_past", "1000d")
-        .create();
-    let clock = cluster.clock();
-    cluster.start();
+        .start();
     let database = cluster.create_database("before");
     let mut session = database.install();
     let times = session.column("SELECT now() - n * interval '10 days' FROM generate_series(3, 5) n");
@@ -131,7 +129,7 @@ fn dumped_restored_and_rotated_the_next_day() {
     database
         .tool("pg_dump", ["-d", "before", "-Fc", "-f", "before.dump"], "")
         .success();
-    clock.set_ahead(24 * 3600);
+    cluster.clock().set_ahead(24 * 3600);
     let copy = cluster.create_database("after");
     copy.tool("pg_restore", ["-d", "after", "before.dump"], "")
         .success();

@@ -81,7 +81,7 @@ const FAILED: &str = "SELECT j.jobname, d.return_message FROM cron.job_run_detai
 
 #[test]
 fn three_jobs_do_what_the_workers_do() {
-    let Some(mut cron) = Cron::start(Cluster::builder(), false) else {
+    let Some(cron) = Cron::start(Cluster::builder(), false) else {
         return;
     };
     let (database, mut session) = prepare(&cron);
@@ -149,7 +149,7 @@ fn three_jobs_do_what_the_workers_do() {
 
 #[test]
 fn the_same_in_background_workers() {
-    let Some(mut cron) = Cron::start(Cluster::builder(), true) else {
+    let Some(cron) = Cron::start(Cluster::builder(), true) else {
         return;
     };
     let (database, mut session) = prepare(&cron);

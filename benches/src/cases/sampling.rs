@@ -69,6 +69,7 @@ impl Case for Sampling {
     /// On a server of its own: that of the other cases has no pg_stat_statements.
     fn set_up(&self, _server: &Server) -> Box<dyn Run> {
         let cluster = Cluster::builder()
+            .true_time()
             .set("shared_preload_libraries", "pg_stat_statements,pg_telemetry")
             .set("pg_stat_statements.max", STATEMENTS + 1000)
             .set("shared_buffers", "512MB")
