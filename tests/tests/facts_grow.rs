@@ -80,6 +80,7 @@ fn pages_of_a_flush_that_was_undone_are_taken_by_the_next() {
 
 #[test]
 fn two_that_flush_at_once_grow_it_by_what_both_need() {
+    const BATCH: i64 = 20_000;
     let Ready {
         mut session,
         database,
@@ -91,18 +92,23 @@ fn two_that_flush_at_once_grow_it_by_what_both_need() {
         stage(&mut session, DOOR, temperature, first + 1, first + 160_000);
         let flushers: Vec<_> = (0..2)
             .map(|_| {
-                database.background(
-                    |session| {
-                        while session.number("SELECT telemetry.stage_flush(20000)") > 0 {}
-                    },
-                )
+                database.background(|session| {
+                    while session.number(&format!("SELECT telemetry.stage_flush({BATCH})")) > 0 {}
+                })
             })
             .collect();
         flushers.into_iter().for_each(|flusher| flusher.join());
         session.exec("SELECT stage_flush()");
         assert_eq!(facts(&mut session).0, first + 160_000);
         let (used, all) = (pages_in_use(&mut session), pages(&mut session));
-        assert!(all - used <= 4, "{} pages of {all} hold nothing", all - used);
+        // The server sets some aside itself for those that wait for each other to extend a table. No room of a batch is left, and
+        // what is left is used before there is more of it.
+        let of_a_batch = used * BATCH / (first + 160_000);
+        assert!(
+            all - used < of_a_batch,
+            "{} pages of {all} hold nothing, a batch takes {of_a_batch}",
+            all - used
+        );
     }
     check_facts(&mut session);
 }
