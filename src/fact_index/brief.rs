@@ -131,7 +131,7 @@ fn stop_maintenance(facts: pg_sys::Oid, number_of_try: usize) -> Result<(), Erro
     )
 }
 
-/// Whether somebody else wants to be.
+/// Whether somebody wants all partitions for himself, or has them (see [`often_with_partitions`]).
 pub fn somebody_is_alone(installed: &Installed) -> Result<bool, Error> {
     let Some(table) = installed.table_oid(Table::IndexRebuilds)? else {
         return Ok(false);

@@ -21,6 +21,7 @@ use super::single;
 use super::verdicts::Verdicts;
 use super::{settings, xact};
 use crate::staging::batch::Batch;
+use crate::staging::tour::Tour;
 
 /// Rows that a page can hold, and some more: line pointers may be left over from rows that are gone.
 const PAGE_ROWS: usize = 512;
@@ -99,7 +100,8 @@ impl Staging {
         // SAFETY: the caller has an active snapshot for as long as this runs, and the relation is open.
         let mut verdicts = unsafe { Verdicts::new(pg_sys::GetActiveSnapshot(), self.relation.as_ptr()) };
         let (mut found, mut locked) = (Work::None, 0);
-        for block in self.blocks_in_order() {
+        let mut tour = self.tour();
+        while let Some(block) = tour.next() {
             pgrx::check_for_interrupts!();
             let buffer = self.relation.pin(block);
             // SAFETY: pinned just now; both are given back.
@@ -114,17 +116,18 @@ impl Staging {
             if found == Work::Now {
                 break;
             }
+            if verdicts.met_somebody() {
+                tour.leap();
+            }
         }
         (found, locked)
     }
 
     /// Every page once, from where the last batch of this process stopped: the pages before hold what it took, and to look
     /// at them again for each batch would cost the square of the backlog.
-    fn blocks_in_order(&self) -> impl Iterator<Item = u32> + use<> {
-        let blocks = self.relation.blocks();
+    fn tour(&self) -> Tour {
         let known = STOPPED_AT.with_borrow(|stopped| stopped.get(&self.relation.oid()).copied());
-        let first = known.unwrap_or(0).min(blocks);
-        (first..blocks).chain(0..first)
+        Tour::new(self.relation.blocks(), known.unwrap_or(0))
     }
 
     fn stop_at(&self, block: u32) {
@@ -152,13 +155,17 @@ impl Staging {
             announced: None,
         };
         let mut stopped = 0;
-        for block in self.blocks_in_order() {
+        let mut tour = self.tour();
+        while let Some(block) = tour.next() {
             pgrx::check_for_interrupts!();
             if claim.batch.room() == 0 {
                 stopped = block;
                 break;
             }
             claim.visit(block);
+            if claim.verdicts.met_somebody() && claim.plan.finds() == 0 {
+                tour.leap();
+            }
         }
         self.stop_at(stopped);
         if let Some((first, last)) = claim.reclaimed {

@@ -260,7 +260,7 @@ fn kind_of_touched(
     }
     match verdicts.deleter(header) {
         Deleter::Gone => Some(dead_unless_chained(header)),
-        Deleter::Busy => Some(Kind::Leftover),
+        Deleter::Runs | Deleter::Busy => Some(Kind::Leftover),
         Deleter::Undone => {
             let kind = single_if_visible(verdicts, buffer, tuple);
             // The look has left its hint there, unless the snapshot is older than the end of the deleter.

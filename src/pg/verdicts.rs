@@ -27,7 +27,9 @@ pub enum Inserter {
 pub enum Deleter {
     /// Committed, and nobody left who would look for the row.
     Gone,
-    /// Running, or committed while somebody may still look for the row.
+    /// Somebody else, who is at work now.
+    Runs,
+    /// Ourselves, or committed while somebody may still look for the row.
     Busy,
     /// Rolled back: the row is there as before.
     Undone,
@@ -43,6 +45,7 @@ pub struct Verdicts {
     local: Option<Option<Horizon>>,
     inserters: Cache<Inserter>,
     deleters: Cache<Deleter>,
+    met_somebody: bool,
 }
 
 impl Verdicts {
@@ -69,6 +72,7 @@ impl Verdicts {
             local: None,
             inserters: Cache::default(),
             deleters: Cache::default(),
+            met_somebody: false,
         }
     }
 
@@ -116,12 +120,15 @@ impl Verdicts {
     pub fn deleter(&mut self, header: Header) -> Deleter {
         let xmax = header.xmax();
         if let Some(known) = self.deleters.get(xmax) {
+            self.met_somebody |= known == Deleter::Runs;
             return known;
         }
         // SAFETY: asks about one transaction. A transaction that is not running any more has said whether it committed.
         let found = unsafe {
-            if pg_sys::TransactionIdIsCurrentTransactionId(xmax) || pg_sys::TransactionIdIsInProgress(xmax) {
+            if pg_sys::TransactionIdIsCurrentTransactionId(xmax) {
                 Deleter::Busy
+            } else if pg_sys::TransactionIdIsInProgress(xmax) {
+                Deleter::Runs
             } else if !pg_sys::TransactionIdDidCommit(xmax) {
                 Deleter::Undone
             } else if pg_sys::TransactionIdPrecedes(xmax, self.horizon) || self.nobody_looks(xmax) {
@@ -130,8 +137,14 @@ impl Verdicts {
                 Deleter::Busy
             }
         };
+        self.met_somebody |= found == Deleter::Runs;
         self.deleters.put(xmax, found);
         found
+    }
+
+    /// Whether there was, since it was asked last, a row that somebody else is deleting.
+    pub fn met_somebody(&mut self) -> bool {
+        std::mem::take(&mut self.met_somebody)
     }
 
     /// Of a row that is locked, or that several have touched: whether one of them still runs and is not us.

@@ -22,5 +22,6 @@ pub mod route;
 mod spare;
 pub mod standstill;
 pub mod store;
+pub mod tour;
 mod value_type;
 mod window;

@@ -389,3 +389,23 @@ fn small_batches_take_everything_wherever_they_begin() {
     assert_eq!(session.number("SELECT stage_flush()"), 1500 - 4 * 333);
     assert_eq!(facts(&mut session), (1500, 1500));
 }
+
+/// Where another flush is at work there is nothing to take, and to follow it costs both. What is leaped over is not forgotten.
+#[test]
+fn a_flush_begins_elsewhere_where_another_is_at_work() {
+    const ROWS: i64 = 60_000;
+    for door in DOORS {
+        let (database, mut session, temperature) = ready();
+        stage(&mut session, door, temperature, 1, ROWS);
+        let mut other = database.connect();
+        other.exec("BEGIN; SELECT stage_flush(10000)");
+        session.exec("SELECT stage_flush(10000)");
+        let taken = "SELECT min(entity_id) > 25000, max(entity_id) < 50000, count(*) FROM entity_values_ts";
+        assert_eq!(session.rows(taken), [["t", "t", "10000"]], "{door}");
+        // Round to the end, over the middle, and from the beginning up to what the other one holds.
+        assert_eq!(session.number("SELECT stage_flush()"), ROWS - 20_000);
+        other.exec("ROLLBACK");
+        assert_eq!(session.number("SELECT stage_flush()"), 10_000);
+        assert_eq!(facts(&mut session), (ROWS, ROWS));
+    }
+}
