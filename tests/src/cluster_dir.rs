@@ -104,7 +104,9 @@ fn remove_leftovers(base: &Path) {
             .to_str()
             .and_then(|name| name.split_once('-'))
             .and_then(|(pid, _)| pid.parse().ok());
-        if maker.is_some_and(|pid: u32| !process::is_alive(pid)) && std::env::var_os(KEEP).is_none() {
+        // Our own number, before we have made any, was somebody else's in another namespace or before a restart.
+        let is_gone = |pid: u32| pid == std::process::id() || !process::is_alive(pid);
+        if maker.is_some_and(is_gone) && std::env::var_os(KEEP).is_none() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
