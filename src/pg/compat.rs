@@ -425,6 +425,15 @@ fn transaction_variables() -> *const TransactionVariables {
     variables
 }
 
+/// Whether rows may be cleared away that a snapshot still sees, for which the server's own reads raise an error. Until 16.
+pub fn snapshots_grow_too_old() -> bool {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    // SAFETY: a setting of the server.
+    return unsafe { pg_sys::old_snapshot_threshold } >= 0;
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    return false;
+}
+
 /// Transactions with an id that have ended since the server started.
 pub fn completed_transactions() -> u64 {
     // SAFETY: a counter that is read in one piece.

@@ -17,6 +17,7 @@ pub mod databases;
 pub mod detoast;
 pub mod disk;
 pub mod door;
+mod entity_rows;
 pub mod estimate;
 pub mod extension_script;
 pub mod fate;

@@ -68,10 +68,8 @@ impl Opened {
         [tenant, attribute, value, entity]: Names,
         like: &Scalar,
     ) -> Option<Opened> {
-        // Snapshots may be too old there, which pages read as they are would not tell.
-        #[cfg(any(feature = "pg15", feature = "pg16"))]
-        // SAFETY: a setting of the server.
-        if unsafe { pg_sys::old_snapshot_threshold } >= 0 {
+        // Pages that are read as they are would not tell.
+        if compat::snapshots_grow_too_old() {
             return None;
         }
         let table = Relation::open_to_read(oid);

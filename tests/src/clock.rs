@@ -13,7 +13,7 @@ use crate::account;
 
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/clock.so"));
 
-/// Another time to begin at than noon, as seconds of a day (UTC), to see what depends on it.
+/// Another time to begin at than noon, in seconds of a day (UTC), to see what depends on it; beyond a day, so many days later.
 const BEGIN: &str = "PG_TELEMETRY_TEST_TIME";
 
 const DAY: i64 = 24 * 60 * 60;
@@ -73,7 +73,7 @@ fn begins_ahead() -> i64 {
             Ok(seconds) => seconds.parse().expect("seconds of a day"),
             Err(_) => DAY / 2,
         };
-        (begin - true_seconds()).rem_euclid(DAY)
+        begin.div_euclid(DAY) * DAY + (begin - true_seconds()).rem_euclid(DAY)
     })
 }
 

@@ -371,7 +371,7 @@ fn readings_that_somebody_has_locked() {
     tune(&mut session, "disk_full", "enabled = false");
     tune(&mut session, "flush_held_back", AT_ONCE);
     let id = attribute(&mut session, "temperature", "number");
-    session.exec("SELECT pause()");
+    workers::pause(&mut session);
     stage(&mut session, DOORS[1], id, 1, 10);
     let mut holder = database.connect();
     holder.exec(&format!(

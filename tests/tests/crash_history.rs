@@ -140,7 +140,7 @@ fn a_promoted_standby_says_so_and_shows_what_it_can_before() {
     stage(&mut session, FAST, id, 1, 10);
     wait_for_facts(&mut session, 10);
     wait_until_seen(&mut session, 0);
-    session.exec("SELECT pause('test')");
+    workers::pause(&mut session);
     stage(&mut session, FAST, id, 11, 17);
     stage(&mut session, "entity_values_ingest_durable", id, 18, 20);
     wait_until_seen(&mut session, 7);

@@ -122,7 +122,7 @@ fn the_keeper_knows_how_fast_rows_come_and_go() {
             .swap_remove(0);
         if row[..2] == ["t", "t"] { Ok(()) } else { Err(row) }
     });
-    session.exec("SELECT pause()");
+    workers::pause(&mut session);
     stage(&mut session, "entity_values_ingest_durable", id, 1, 10);
     let row = session.rows("SELECT rows_waiting, drains_in FROM staging_backlog WHERE door = 'durable'");
     assert_eq!(row, [["10", NULL]], "nothing goes out");
