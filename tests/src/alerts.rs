@@ -91,6 +91,14 @@ pub fn tune(session: &mut Session, alert: &str, fields: &str) {
     ));
 }
 
+/// The extension in a new database, where the disk of this machine does not count: it may be nearly full, whatever is tested.
+#[track_caller]
+pub fn install(database: &Database) -> Session {
+    let mut session = database.install();
+    tune(&mut session, "disk_full", "enabled = false");
+    session
+}
+
 /// The status and the sentence.
 #[track_caller]
 pub fn health(session: &mut Session) -> (i64, String) {

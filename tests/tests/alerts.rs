@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster_tests::alerts::{evaluate_until, health, rows, states, tune, wait_until};
+use cluster_tests::alerts::{evaluate_until, health, install, rows, states, tune, wait_until};
 use cluster_tests::readings::{DOORS, attribute, stage};
 use cluster_tests::{Cluster, Session, Stop, eventually, shared, workers};
 
@@ -29,7 +29,7 @@ impl Door {
     }
 
     fn fresh() -> Door {
-        Door::new(shared::database().install())
+        Door::new(install(&shared::database()))
     }
 
     /// So many readings wait, and somebody has looked.
@@ -135,7 +135,7 @@ fn it_waits_fires_and_ends_with_hysteresis() {
 fn the_wait_outlives_a_restart_and_a_crash() {
     let cluster = Cluster::builder().start();
     let database = cluster.create_database("restarted");
-    let mut door = Door::new(database.install());
+    let mut door = Door::new(install(&database));
     tune(
         &mut door.session,
         "flush_paused",
@@ -264,7 +264,7 @@ fn an_acknowledgement_ends_with_what_it_is_about() {
 fn each_field_is_overridden_by_itself_and_outlives_dump_and_extension() {
     let cluster = Cluster::builder().start();
     let database = cluster.create_database("original");
-    let mut door = Door::new(database.install());
+    let mut door = Door::new(install(&database));
     let tuned = "SELECT DISTINCT threshold FROM telemetry_alerts WHERE alert = 'volatile_exposed'";
     assert_eq!(door.session.text(tuned), "1000000");
     tune(
@@ -292,7 +292,8 @@ fn each_field_is_overridden_by_itself_and_outlives_dump_and_extension() {
     door.session
         .exec("INSERT INTO alert_rules (alert, warn) VALUES ('no_such_thing', 1)");
     assert_eq!(states(&mut door.session, "no_such_thing"), ["unknown"]);
-    door.session.exec("SELECT silence_alert('disk_full', '1 day')");
+    door.session
+        .exec("SELECT silence_alert('wraparound_near', '1 day')");
     door.look();
     door.session
         .exec(&format!("SELECT ack_alert('{ALERT}', reason => 'on it')"));
@@ -335,7 +336,7 @@ fn each_field_is_overridden_by_itself_and_outlives_dump_and_extension() {
 #[test]
 fn a_rule_that_fails_or_hangs_is_unknown_and_stops_no_other() {
     let database = shared::database();
-    let mut door = Door::new(database.install());
+    let mut door = Door::new(install(&database));
     tune(&mut door.session, ALERT, "warn = 1, for_duration = '0'");
     door.set(1);
     door.session
@@ -390,7 +391,7 @@ fn a_rule_that_fails_or_hangs_is_unknown_and_stops_no_other() {
 #[test]
 fn locked_tables_make_everything_unknown_and_nobody_wait() {
     let database = shared::database();
-    let mut door = Door::new(database.install());
+    let mut door = Door::new(install(&database));
     door.set(0);
     let mut blocker = database.connect();
     blocker.exec("BEGIN; LOCK TABLE alert_state IN ACCESS EXCLUSIVE MODE");
@@ -464,7 +465,7 @@ fn a_test_is_shown_marked_and_over_by_itself() {
     let mut door = Door::fresh();
     door.set(0);
     door.session
-        .exec("SELECT test_alert('disk_full', 'critical', '2 seconds')");
+        .exec("SELECT test_alert('blocking', 'critical', '2 seconds')");
     assert_eq!(
         door.session.rows(
             "SELECT state, severity, object, detail, dedupe_key, run <> '' FROM telemetry_alerts WHERE is_test"
@@ -474,14 +475,14 @@ fn a_test_is_shown_marked_and_over_by_itself() {
             "critical",
             "test",
             "this is a test by postgres, and nothing is wrong",
-            "disk_full:test",
+            "blocking:test",
             "t"
         ]
         .map(str::to_owned)]
     );
     let metric = "SELECT labels ->> 'alert', value FROM telemetry_metrics
                   WHERE name = 'pg_telemetry_alert_firing' AND labels ->> 'test' = 'true'";
-    assert_eq!(door.session.rows(metric), [["disk_full", "1"].map(str::to_owned)]);
+    assert_eq!(door.session.rows(metric), [["blocking", "1"].map(str::to_owned)]);
     assert_eq!(health(&mut door.session).0, 0);
     eventually(Duration::from_secs(10), "the test is over", || {
         match door
@@ -556,7 +557,7 @@ fn bad_input_is_refused_with_a_reason() {
 #[test]
 fn everybody_sees_and_does_what_they_may() {
     let database = shared::database();
-    let mut door = Door::new(database.install());
+    let mut door = Door::new(install(&database));
     tune(&mut door.session, ALERT, "warn = 1, for_duration = '0'");
     door.set(2);
     let reads = [
@@ -646,9 +647,8 @@ fn a_standby_judges_itself() {
         .set("pg_telemetry.alert_interval", "1s")
         .start();
     let database = primary.create_database("replicated");
-    let mut session = database.install();
+    let mut session = install(&database);
     workers::wait_for_start(&primary, "replicated");
-    tune(&mut session, "disk_full", "enabled = false");
     session.exec("SELECT test_alert('blocking', ends_in => '1 hour')");
     let standby = primary.standby();
     let mut replica = standby.connect("replicated");
@@ -707,7 +707,7 @@ fn a_keeper_that_stands_still_is_never_ok() {
         .set("pg_telemetry.alert_interval", "1s")
         .start();
     let database = cluster.create_database("ours");
-    let mut session = database.install();
+    let mut session = install(&database);
     workers::wait_for_start(&cluster, "ours");
     let well = |session: &mut Session| {
         eventually(Duration::from_secs(60), "all is well", || match health(session) {
@@ -730,7 +730,7 @@ fn a_keeper_that_stands_still_is_never_ok() {
             other => Err(other),
         },
     );
-    let states_now = session.column("SELECT DISTINCT state FROM telemetry_alerts WHERE alert NOT IN ('worker_missing', 'task_late') ORDER BY 1");
+    let states_now = session.column("SELECT DISTINCT state FROM telemetry_alerts WHERE alert NOT IN ('worker_missing', 'task_late', 'disk_full') ORDER BY 1");
     assert_eq!(states_now, ["unknown"]);
     let late = wait_until_within(&mut session, "task_late", "firing", Duration::from_secs(90));
     assert!(late.object.starts_with("keeper, "), "{late:?}");
@@ -774,7 +774,7 @@ fn an_idle_server_keeps_its_silence() {
         .set("pg_telemetry.alert_interval", "1s")
         .start();
     let database = cluster.create_database("idle");
-    let mut session = database.install();
+    let mut session = install(&database);
     workers::wait_for_start(&cluster, "idle");
     let looked = "SELECT runs_total FROM worker_status WHERE task = 'watch_alerts'";
     eventually(Duration::from_secs(30), "the keeper looks", || {

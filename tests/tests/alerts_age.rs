@@ -1,6 +1,6 @@
 //! Alerts about what gets old: transaction ids, snapshots, the SQL objects. Each fires with the right remedy, and is over after that.
 
-use cluster_tests::alerts::{Alert, do_as_told, evaluate_until, health, rows, tune};
+use cluster_tests::alerts::{Alert, do_as_told, evaluate_until, health, install, rows, tune};
 use cluster_tests::scripts::Script;
 use cluster_tests::{Cluster, Session, eventually, project, shared};
 
@@ -50,9 +50,8 @@ fn transaction_ids_that_run_out() {
         .set("autovacuum_naptime", "1s")
         .start();
     let database = cluster.create_database("fleet");
-    let mut session = database.install();
+    let mut session = install(&database);
     session.exec("SELECT evaluate_alerts()");
-    tune(&mut session, "disk_full", "enabled = false");
     drop(session);
     cluster.stop(cluster_tests::Stop::Fast);
     let data = cluster.data_dir();
@@ -90,8 +89,7 @@ fn a_snapshot_that_is_old_and_a_database_that_cannot_be_frozen_for_it() {
         .set("autovacuum_vacuum_cost_delay", 0)
         .start();
     let database = cluster.create_database("fleet");
-    let mut session = database.install();
-    tune(&mut session, "disk_full", "enabled = false");
+    let mut session = install(&database);
     let mut holder = database.connect();
     holder.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM telemetry.attributes");
     consume(&mut session, 133_000);
@@ -149,7 +147,7 @@ fn a_snapshot_that_is_old_and_a_database_that_cannot_be_frozen_for_it() {
 fn a_prepared_transaction_that_was_forgotten() {
     let cluster = Cluster::builder().set("max_prepared_transactions", 2).start();
     let database = cluster.create_database("fleet");
-    let mut session = database.install();
+    let mut session = install(&database);
     tune(
         &mut session,
         "horizon_old",
@@ -182,7 +180,7 @@ fn sql_objects_that_nobody_updated() {
         Script::empty_upgrade("98.0.0", &current),
     ];
     let database = shared::database();
-    let mut session = database.install();
+    let mut session = install(&database);
     session.exec("SELECT evaluate_alerts()");
     assert_eq!(rows(&mut session, "extension_outdated")[0].state, "ok");
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use cluster_tests::alerts::{Alert, evaluate_until, health, rows, tune, wait_until};
+use cluster_tests::alerts::{Alert, evaluate_until, health, install, rows, tune, wait_until};
 use cluster_tests::readings::{DOORS, attribute, stage};
 use cluster_tests::{Cluster, Database, Session, SmallDisk, eventually, shared, workers};
 
@@ -14,10 +14,9 @@ fn watched(name: &str) -> (Arc<Cluster>, Database, Session) {
         .set("pg_telemetry.alert_interval", "1s")
         .start();
     let database = cluster.create_database(name);
-    let mut session = database.install();
+    let session = install(&database);
     workers::wait_for_start(&cluster, name);
     // Whatever disk the tests run on.
-    tune(&mut session, "disk_full", "enabled = false");
     (cluster, database, session)
 }
 
@@ -75,7 +74,7 @@ fn a_backlog_behind_a_lock() {
 
 #[test]
 fn a_backlog_that_nobody_flushes() {
-    let mut session = shared::database().install();
+    let mut session = install(&shared::database());
     let id = attribute(&mut session, "temperature", "number");
     tune(
         &mut session,
@@ -231,7 +230,7 @@ fn sessions_behind_a_forgotten_transaction() {
 
 #[test]
 fn a_sequence_near_its_end() {
-    let mut session = shared::database().install();
+    let mut session = install(&shared::database());
     tune(&mut session, "sequence_near_end", "keep_for = '0'");
     let sequence = session.text("SELECT pg_get_serial_sequence('attributes', 'attribute_id')");
     session.exec("CREATE SEQUENCE ours AS smallint; ALTER SEQUENCE ours OWNER TO telemetry_owner; SELECT setval('ours', 25000)");
@@ -318,9 +317,8 @@ fn a_clock_that_is_set() {
         .set("pg_telemetry.alert_interval", "1s")
         .start();
     let database = cluster.create_database("clock");
-    let mut session = database.install();
+    let mut session = install(&database);
     workers::wait_for_start(&cluster, "clock");
-    tune(&mut session, "disk_full", "enabled = false");
     tune(&mut session, "clock_jumped", "keep_for = '2 s'");
     is_well(&mut session);
     for (ahead, said) in [(100, "set ahead by 100 s"), (0, "set back by 100 s")] {
@@ -348,7 +346,7 @@ fn limits_and_settings_of_the_server() {
         .set("superuser_reserved_connections", 3)
         .start();
     let database = cluster.create_database("limits");
-    let mut session = database.install();
+    let mut session = install(&database);
     tune(
         &mut session,
         "connections_used",
@@ -375,7 +373,7 @@ fn limits_and_settings_of_the_server() {
 
 #[test]
 fn partitions_that_are_not_as_they_should_be() {
-    let mut session = shared::database().install();
+    let mut session = install(&shared::database());
     for alert in ["partition_gap", "partition_default", "partition_locks"] {
         tune(&mut session, alert, "for_duration = '0', keep_for = '0'");
     }

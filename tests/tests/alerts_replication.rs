@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_tests::alerts::{Alert, do_as_told, health, rows, tune, wait_until};
+use cluster_tests::alerts::{Alert, do_as_told, health, install, rows, tune, wait_until};
 use cluster_tests::replicas::pair_with;
 use cluster_tests::{Builder, Cluster, Database, SOON, Session, eventually, workers};
 
@@ -16,10 +16,9 @@ fn often() -> Builder {
 fn watched(builder: Builder) -> (Arc<Cluster>, Database, Session) {
     let cluster = builder.preload().start();
     let database = cluster.create_database("fleet");
-    let mut session = database.install();
+    let session = install(&database);
     workers::wait_for_start(&cluster, "fleet");
     // Whatever disk the tests run on.
-    tune(&mut session, "disk_full", "enabled = false");
     (cluster, database, session)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_tests::alerts::{Alert, do_as_told, evaluate_until, health, rows, tune, wait_until};
+use cluster_tests::alerts::{Alert, do_as_told, evaluate_until, health, install, rows, tune, wait_until};
 use cluster_tests::readings::{DOORS, attribute, stage, wait_for_facts};
 use cluster_tests::{Builder, Cluster, Database, SOON, Session, eventually, shared, workers};
 
@@ -19,8 +19,7 @@ struct Quiet {
 fn quiet(builder: Builder) -> Quiet {
     let cluster = builder.set("autovacuum", "off").start();
     let database = cluster.create_database("fleet");
-    let mut session = database.install();
-    tune(&mut session, "disk_full", "enabled = false");
+    let session = install(&database);
     Quiet {
         cluster,
         database,
@@ -35,7 +34,7 @@ fn partitions_ahead(session: &mut Session) -> Vec<String> {
 #[test]
 fn partitions_that_are_missing_ahead_and_a_gap_between_them() {
     let database = shared::database();
-    let mut session = database.install();
+    let mut session = install(&database);
     for alert in ["partition_coverage", "partition_gap"] {
         tune(&mut session, alert, AT_ONCE);
     }
@@ -63,7 +62,7 @@ fn partitions_that_are_missing_ahead_and_a_gap_between_them() {
 #[test]
 fn readings_in_a_default_partition() {
     let database = shared::database();
-    let mut session = database.install();
+    let mut session = install(&database);
     tune(&mut session, "partition_default", AT_ONCE);
     session.exec(
         "CREATE TABLE other PARTITION OF entity_values_ts DEFAULT;
@@ -230,7 +229,7 @@ fn what_time_alone_makes_bad() {
 #[test]
 fn a_projection_that_waits_for_whoever_holds_its_row() {
     let database = shared::database();
-    let mut session = database.install();
+    let mut session = install(&database);
     session.exec("SELECT register_attribute(1, 'temperature', 'number', is_hot => true)");
     tune(
         &mut session,
@@ -258,9 +257,8 @@ fn workers_whose_tasks_fail() {
         .set("pg_telemetry.alert_interval", "1s")
         .start();
     let database = cluster.create_database("fleet");
-    let mut session = database.install();
+    let mut session = install(&database);
     workers::wait_for_start(&cluster, "fleet");
-    tune(&mut session, "disk_full", "enabled = false");
     for alert in ["task_failing", "flush_failing"] {
         tune(&mut session, alert, &format!("warn = 1, {AT_ONCE}"));
     }
@@ -295,7 +293,7 @@ fn a_crash_that_took_readings() {
         .set("pg_telemetry.alert_interval", "1s")
         .start();
     let database = cluster.create_database("fleet");
-    let mut session = database.install();
+    let mut session = install(&database);
     workers::wait_for_start(&cluster, "fleet");
     let id = attribute(&mut session, "temperature", "number");
     workers::pause(&mut session);
@@ -331,7 +329,7 @@ fn staging_that_fills_faster_than_it_empties() {
         .set("pg_telemetry.alert_interval", "1s")
         .start();
     let database = cluster.create_database("fleet");
-    let mut session = database.install();
+    let mut session = install(&database);
     workers::wait_for_start(&cluster, "fleet");
     for alert in ["disk_full", "blocking"] {
         tune(&mut session, alert, "enabled = false");
@@ -368,7 +366,6 @@ fn readings_that_somebody_has_locked() {
     database
         .cluster()
         .set_and_reload("pg_telemetry.alert_interval", "1s");
-    tune(&mut session, "disk_full", "enabled = false");
     tune(&mut session, "flush_held_back", AT_ONCE);
     let id = attribute(&mut session, "temperature", "number");
     workers::pause(&mut session);

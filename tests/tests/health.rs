@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use cluster_tests::alerts::{health, tune};
+use cluster_tests::alerts::{health, install, tune};
 use cluster_tests::readings::{DOORS, attribute, stage};
 use cluster_tests::{Cluster, eventually, shared, workers};
 
 #[test]
 fn the_status_is_the_worst_of_what_fires() {
-    let mut session = shared::database().install();
+    let mut session = install(&shared::database());
     let id = attribute(&mut session, "temperature", "number");
     tune(&mut session, "staging_old", "enabled = false");
     tune(
@@ -48,7 +48,7 @@ fn the_status_is_the_worst_of_what_fires() {
 #[test]
 fn what_cannot_be_told_is_three() {
     let database = shared::database();
-    let mut session = database.install();
+    let mut session = install(&database);
     session.exec("SELECT evaluate_alerts()");
     assert_eq!(health(&mut session).0, 0);
     session.exec("ALTER TABLE alert_state RENAME TO elsewhere");
@@ -87,7 +87,6 @@ fn it_tells_the_truth_from_the_first_moment_and_without_workers() {
         "{summary}"
     );
     workers::wait_for_start(&cluster, "first");
-    tune(&mut session, "disk_full", "enabled = false");
     eventually(
         Duration::from_secs(60),
         "the keeper has looked",
@@ -122,7 +121,7 @@ fn it_tells_the_truth_from_the_first_moment_and_without_workers() {
 
 #[test]
 fn a_probe_gets_an_exit_code() {
-    let mut session = shared::database().install();
+    let mut session = install(&shared::database());
     // Under settings that sessions have, in a transaction that is about to fail, and in a serializable one.
     for before in [
         "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY",
