@@ -16,7 +16,6 @@ fn watched(name: &str) -> (Arc<Cluster>, Database, Session) {
     let database = cluster.create_database(name);
     let session = install(&database);
     workers::wait_for_start(&cluster, name);
-    // Whatever disk the tests run on.
     (cluster, database, session)
 }
 

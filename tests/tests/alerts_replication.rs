@@ -18,7 +18,6 @@ fn watched(builder: Builder) -> (Arc<Cluster>, Database, Session) {
     let database = cluster.create_database("fleet");
     let session = install(&database);
     workers::wait_for_start(&cluster, "fleet");
-    // Whatever disk the tests run on.
     (cluster, database, session)
 }
 

@@ -9,7 +9,7 @@ use cluster_tests::{Builder, Cluster, Database, SOON, Session, eventually, share
 
 const AT_ONCE: &str = "for_duration = '0', keep_for = '0'";
 
-/// A server of its own, whose clock can be set and whose autovacuum stands still. Nobody looks but the test.
+/// A server of its own, whose autovacuum stands still. Nobody looks but the test.
 struct Quiet {
     cluster: Arc<Cluster>,
     database: Database,
