@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use super::candidate::Candidate;
 use super::fault::Fault;
 use super::filter::Value;
 use super::question::{Condition, Question};
@@ -117,20 +118,20 @@ pub fn query(
     (text, arguments)
 }
 
-/// Of these entities those that satisfy the condition, in their order, with the time of the newest of what was asked for.
+/// Of these candidates those that satisfy the condition, in their order, with the time of the newest of what was asked for.
 pub fn keep(
     installed: &Installed,
     question: &Question,
     condition: &Condition,
-    entities: Vec<(i64, i64)>,
+    candidates: Vec<Candidate>,
     budget: &mut Budget,
-) -> Result<Vec<(i64, i64)>, Error> {
-    if entities.is_empty() {
-        return Ok(entities);
+) -> Result<Vec<Candidate>, Error> {
+    if candidates.is_empty() {
+        return Ok(candidates);
     }
     let (text, mut arguments) = query(installed, question, condition, "AND entity_id = ANY ($4)");
     arguments.push(argument(
-        entities.iter().map(|(entity, _)| *entity).collect::<Vec<i64>>(),
+        candidates.iter().map(|one| one.entity).collect::<Vec<i64>>(),
     ));
     let mut latest: HashMap<i64, Latest> = HashMap::new();
     sql::each(&text, arguments, |row| {
@@ -144,9 +145,12 @@ pub fn keep(
         }
         Ok(true)
     })?;
-    let kept = entities.into_iter().filter_map(|(entity, newest)| {
-        let event = latest.get(&entity)?.satisfies(condition, question.since)?;
-        Some((entity, newest.max(event)))
+    let kept = candidates.into_iter().filter_map(|one| {
+        let event = latest.get(&one.entity)?.satisfies(condition, question.since)?;
+        Some(Candidate {
+            newest: one.newest.max(event),
+            ..one
+        })
     });
     Ok(kept.collect())
 }
@@ -160,7 +164,7 @@ pub fn walk(
     after: Option<i64>,
     most: usize,
     budget: &mut Budget,
-) -> Result<Vec<(i64, i64)>, Error> {
+) -> Result<Vec<Candidate>, Error> {
     let behind = after.map_or("", |_| "AND entity_id > $5");
     let rest = format!("{behind} ORDER BY entity_id LIMIT $4");
     let (text, mut arguments) = query(installed, question, condition, &rest);
@@ -168,11 +172,11 @@ pub fn walk(
     arguments.push(argument(after));
     let mut found = Vec::new();
     let mut current: Option<(i64, Latest)> = None;
-    let settle = |current: &mut Option<(i64, Latest)>, found: &mut Vec<(i64, i64)>| {
+    let settle = |current: &mut Option<(i64, Latest)>, found: &mut Vec<Candidate>| {
         if let Some((entity, latest)) = current.take()
             && let Some(event) = latest.satisfies(condition, question.since)
         {
-            found.push((entity, event));
+            found.push(Candidate::new(entity, event));
         }
     };
     settings::with_index_scans(|| {

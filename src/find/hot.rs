@@ -1,9 +1,10 @@
 //! Entities and their latest values from the projection, with the rights of the caller.
 
+use super::candidate::Candidate;
 use super::filter::Value;
 use super::question::{Condition, Question};
 use crate::error::Error;
-use crate::hot::leaf::row_hash;
+use crate::hot::leaves::Leaves;
 use crate::hot::moment;
 use crate::hot::stamp::Stamp;
 use crate::hot::times::{self, Times};
@@ -11,7 +12,7 @@ use crate::hot::value::HotValue;
 use crate::installed::{Installed, Table};
 use crate::pg::jsonb::{Container, Jsonb, Value as Stored};
 use crate::pg::memory::Scratch;
-use crate::pg::projection::{self, ReadLeaf, Reader};
+use crate::pg::projection;
 use crate::pg::settings;
 use crate::sql::{self, argument};
 use crate::staging::judge::ValueType;
@@ -115,30 +116,30 @@ pub fn walk(
 pub fn look_up(
     installed: &Installed,
     question: &Question,
-    entities: &[i64],
-    mut each: impl FnMut(i64, Option<Found>) -> Result<bool, Error>,
+    candidates: &[Candidate],
+    mut each: impl FnMut(&Candidate, Option<Found>) -> Result<bool, Error>,
 ) -> Result<(), Error> {
     let takes_missing = question.hot().next().is_none();
-    let mut look = |entity: i64, found: Option<Row>| match found {
+    let mut look = |candidate: &Candidate, found: Option<Row>| match found {
         Some(row) if row.is_deleted => Ok(true),
-        Some(row) => match check(question, entity, row.attrs, row.times)? {
-            Some(found) => each(entity, Some(found)),
+        Some(row) => match check(question, candidate.entity, row.attrs, row.times)? {
+            Some(found) => each(candidate, Some(found)),
             None => Ok(true),
         },
-        None if takes_missing => each(entity, None),
+        None if takes_missing => each(candidate, None),
         None => Ok(true),
     };
-    let mut left = entities;
+    let mut left = candidates;
     if let Some(mut leaves) = Leaves::open(installed)? {
         let scratch = Scratch::new();
-        while let Some((entity, others)) = left.split_first() {
+        while let Some((candidate, others)) = left.split_first() {
             pgrx::check_for_interrupts!();
-            let Some(leaf) = leaves.of(question.tenant_id, *entity) else {
+            let Some(leaf) = leaves.of(question.tenant_id, candidate.entity) else {
                 break;
             };
             // Outside: what a scan of an index allocates may have to last as long as the scan.
-            let found = leaf.find(question.tenant_id, *entity);
-            let more = scratch.within(|| look(*entity, found.as_ref().map(Row::of)))?;
+            let found = leaf.find(question.tenant_id, candidate.entity, candidate.document);
+            let more = scratch.within(|| look(candidate, found.as_ref().map(Row::of)))?;
             scratch.reset();
             if !more {
                 return Ok(());
@@ -150,15 +151,17 @@ pub fn look_up(
         return Ok(());
     }
     let text = format!(
-        "SELECT i.id, p.hot_attrs, p.hot_times, p.deleted_at IS NOT NULL
+        "SELECT i.place, p.hot_attrs, p.hot_times, p.deleted_at IS NOT NULL
          FROM unnest($2::bigint[]) WITH ORDINALITY i (id, place)
          LEFT JOIN {} p ON p.tenant_id = $1 AND p.entity_id = i.id
          ORDER BY i.place",
         installed.qualified(Table::Projection)
     );
-    let arguments = vec![argument(question.tenant_id), argument(left.to_vec())];
+    let entities: Vec<i64> = left.iter().map(|candidate| candidate.entity).collect();
+    let arguments = vec![argument(question.tenant_id), argument(entities)];
     sql::each_kept(&text, arguments, |row| {
-        let Some(entity) = row.long(0) else {
+        let place = row.long(0).and_then(|place| usize::try_from(place - 1).ok());
+        let Some(candidate) = place.and_then(|place| left.get(place)) else {
             return Ok(true);
         };
         let found = row.document(1).map(|attrs| Row {
@@ -166,7 +169,7 @@ pub fn look_up(
             times: row.bytes(2),
             is_deleted: row.boolean(3),
         });
-        look(entity, found)
+        look(candidate, found)
     })
 }
 
@@ -184,35 +187,6 @@ impl<'a> Row<'a> {
             times: row.times(),
             is_deleted: row.is_deleted(),
         }
-    }
-}
-
-/// The leaves of the projection, where they may be read without the executor, as they are needed.
-struct Leaves {
-    reader: Reader,
-    open: Vec<Option<ReadLeaf>>,
-}
-
-impl Leaves {
-    fn open(installed: &Installed) -> Result<Option<Leaves>, Error> {
-        let reader = Reader::open(installed.require_table(Table::Projection)?);
-        Ok(reader.map(|reader| Leaves {
-            reader,
-            open: Vec::new(),
-        }))
-    }
-
-    /// The one in which an entity is. None where only the executor is right.
-    fn of(&mut self, tenant_id: i64, entity_id: i64) -> Option<&mut ReadLeaf> {
-        let place = self.reader.leaf_of(row_hash(tenant_id, entity_id));
-        if self.open.len() <= place {
-            self.open.resize_with(place + 1, || None);
-        }
-        let leaf = &mut self.open[place];
-        if leaf.is_none() {
-            *leaf = self.reader.leaf(place);
-        }
-        leaf.as_mut()
     }
 }
 

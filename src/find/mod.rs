@@ -1,6 +1,7 @@
 //! Questions about readings: those of one attribute over a time, and which entities have certain values.
 
 pub mod attribute;
+mod candidate;
 mod cold;
 mod explain;
 pub mod fault;

@@ -1,6 +1,7 @@
 //! Which entities may satisfy a condition, from the table that is indexed by values. It is read as its owner: what comes out of
 //! it is only looked for in the projection, with the rights of the caller.
 
+use super::candidate::Candidate;
 use super::filter::{Bound, Test, Value};
 use super::question::{Condition, Kept, Question};
 use super::sieve::Sieve;
@@ -9,7 +10,7 @@ use crate::hot::search::{column, high_end, low_end, prefix};
 use crate::installed::{Installed, Table};
 use crate::pg::index_read::Scalar;
 use crate::pg::value_entries::{Entry, Stretch};
-use crate::pg::value_index::{Opened, ValueIndex};
+use crate::pg::value_index::{Names, ValueIndex};
 use crate::pg::value_pages::ValuePages;
 use crate::pg::{identity, settings};
 use crate::sql::{self, Argument, argument};
@@ -53,7 +54,7 @@ impl<'a> Lists<'a> {
 
     /// Entities that satisfy all searchable conditions, perhaps with some that do not. None if all lists are longer than the last of
     /// these lengths.
-    pub fn candidates(&mut self, lengths: &[usize]) -> Result<Option<Candidates<'a>>, Error> {
+    pub fn candidates(&mut self, lengths: &[usize]) -> Result<Option<Candidates>, Error> {
         for length in lengths {
             for place in 0..self.lists.len().min(COMPARED) {
                 if self.lists[place].reach(*length)? {
@@ -65,8 +66,8 @@ impl<'a> Lists<'a> {
     }
 
     /// What is in the list that is complete, and in others that are worth reading.
-    fn narrowed(&mut self, place: usize) -> Result<Candidates<'a>, Error> {
-        let List { index, mut found, .. } = self.lists.swap_remove(place);
+    fn narrowed(&mut self, place: usize) -> Result<Candidates, Error> {
+        let List { mut found, .. } = self.lists.swap_remove(place);
         for list in &mut self.lists {
             if found.len() <= SHORT {
                 break;
@@ -78,7 +79,6 @@ impl<'a> Lists<'a> {
         // Of each value they are in order already, which this makes use of.
         found.sort_by_key(|entry| entry.entity);
         Ok(Candidates {
-            index,
             found,
             next: 0,
             last: None,
@@ -87,42 +87,32 @@ impl<'a> Lists<'a> {
 }
 
 /// Entries in the order of entities.
-pub struct Candidates<'a> {
-    /// None if all of them are seen.
-    index: Option<ValuePages<'a>>,
+pub struct Candidates {
     found: Vec<Entry>,
     next: usize,
     /// The one that was handed over last; what follows may be another entry of it.
     last: Option<i64>,
 }
 
-impl Candidates<'_> {
+impl Candidates {
     /// Those up to here are not wanted.
     pub fn skip(&mut self, last: i64) {
         self.next = self.found.partition_point(|entry| entry.entity <= last);
     }
 
-    /// The next entities, at most so many, whose rows the snapshot sees. Fewer: there are no more.
-    pub fn next(&mut self, most: usize) -> Vec<i64> {
-        let mut seen = Vec::with_capacity(most.min(self.found.len() - self.next));
-        while seen.len() < most
+    /// The next ones, at most so many. Fewer: there are no more.
+    pub fn next(&mut self, most: usize) -> Vec<Candidate> {
+        let mut candidates = Vec::with_capacity(most.min(self.found.len() - self.next));
+        while candidates.len() < most
             && let Some(entry) = self.found.get(self.next)
         {
             self.next += 1;
-            if self.last != Some(entry.entity)
-                && self
-                    .index
-                    .as_mut()
-                    .is_none_or(|index| index.may_be_seen(entry.place))
-            {
+            if self.last != Some(entry.entity) {
                 self.last = Some(entry.entity);
-                seen.push(entry.entity);
+                candidates.push(Candidate::from(*entry));
             }
-            pgrx::check_for_interrupts!();
         }
-        // What is done before the next ones takes as long as it takes.
-        self.index.iter_mut().for_each(ValuePages::let_go);
-        seen
+        candidates
     }
 }
 
@@ -252,13 +242,13 @@ impl<'a> List<'a> {
     }
 }
 
-/// The entities of a single value, in order and without end.
+/// The entities of a single value, in order, as far as they are asked for.
 pub struct Stream<'a> {
-    index: ValueIndex,
-    question: &'a Question,
-    attribute_id: i32,
-    value: Scalar<'a>,
-    after: Option<i64>,
+    index: ValuePages<'a>,
+    /// What is read and not handed over yet.
+    found: Vec<Entry>,
+    next: usize,
+    last: Option<i64>,
 }
 
 impl<'a> Stream<'a> {
@@ -272,38 +262,44 @@ impl<'a> Stream<'a> {
         let (Some(condition), None) = (searchable.next(), searchable.next()) else {
             return Ok(None);
         };
-        let Some([value]) = condition.test.one_of.as_deref() else {
+        let stretches = stretches(question.tenant_id, condition, after);
+        let [stretch] = stretches[..] else {
             return Ok(None);
         };
-        Ok(index(installed, condition)?.map(|opened| Stream {
-            index: ValueIndex::of(opened),
-            question,
-            attribute_id: condition.attribute.id,
-            value: scalar(value, prefix),
-            after,
+        if !stretch.is_one_value() {
+            return Ok(None);
+        }
+        Ok(index(installed, condition)?.map(|index| {
+            let mut index = ValuePages::of(index);
+            index.seek(stretch);
+            Stream {
+                index,
+                found: Vec::new(),
+                next: 0,
+                last: None,
+            }
         }))
     }
 
     /// The next ones, at most so many. Fewer: there are no more.
-    pub fn next(&mut self, most: usize) -> Vec<i64> {
-        self.index.seek(
-            self.question.tenant_id,
-            self.attribute_id,
-            &self.value,
-            self.after,
-        );
-        let mut found = Vec::with_capacity(most);
-        while found.len() < most
-            && let Some(entity) = self.index.next()
-        {
-            if found.last() != Some(&entity) {
-                found.push(entity);
+    pub fn next(&mut self, most: usize) -> Result<Vec<Candidate>, Error> {
+        let mut candidates = Vec::with_capacity(most);
+        while candidates.len() < most {
+            let Some(entry) = self.found.get(self.next) else {
+                self.found.clear();
+                self.next = 0;
+                if self.index.read(&mut self.found)? {
+                    continue;
+                }
+                break;
+            };
+            self.next += 1;
+            if self.last != Some(entry.entity) {
+                self.last = Some(entry.entity);
+                candidates.push(Candidate::from(*entry));
             }
         }
-        self.after = found.last().copied().or(self.after);
-        // Looked for anew each time: what is done in between takes as long as it takes, and holds no page.
-        self.index.let_go();
-        found
+        Ok(candidates)
     }
 }
 
@@ -316,16 +312,19 @@ fn estimate(index: &ValuePages, stretches: &[Stretch]) -> usize {
     some.fold(0, usize::saturating_add).saturating_mul(step)
 }
 
-fn index(installed: &Installed, condition: &Condition) -> Result<Option<Opened>, Error> {
+fn index(installed: &Installed, condition: &Condition) -> Result<Option<ValueIndex>, Error> {
     let value_type = condition.attribute.value_type;
     let like = match value_type {
         ValueType::Number => Scalar::Number(0.0),
         ValueType::Integer | ValueType::Boolean | ValueType::Timestamp => Scalar::Whole(0),
         ValueType::Text | ValueType::Json => Scalar::Text(""),
     };
-    let names = ["tenant_id", "attribute_id", column(value_type), "entity_id"];
+    let names = Names {
+        keys: ["tenant_id", "attribute_id", column(value_type), "entity_id"],
+        place: "document_place",
+    };
     let table = installed.require_table(Table::Search)?;
-    Ok(Opened::open(table, names, &like))
+    Ok(ValueIndex::open(table, &names, &like))
 }
 
 /// Of texts only their beginnings are there, so more may be found than satisfy the test.
@@ -395,7 +394,7 @@ fn by_sql(
         // The planner does not know how values of one attribute are spread, and would read the whole table for many of them.
         settings::with_index_scans(|| {
             sql::each_kept(&text, arguments, |row| {
-                found.extend(row.long(0).map(|entity| Entry { entity, place: 0 }));
+                found.extend(row.long(0).map(|entity| Entry { entity, document: 0 }));
                 Ok(true)
             })
         })

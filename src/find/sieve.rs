@@ -174,7 +174,7 @@ mod tests {
     fn entries(entities: &[i64]) -> Vec<Entry> {
         let entry = |(place, entity): (usize, &i64)| Entry {
             entity: *entity,
-            place: place as u64,
+            document: place as u64,
         };
         entities.iter().enumerate().map(entry).collect()
     }

@@ -1,6 +1,7 @@
 //! A search from end to end. Whatever gives the candidates, they come in the order of entities and each is looked at until all
 //! conditions are known to hold, so the answer does not depend on where values are kept.
 
+use super::candidate::Candidate;
 use super::cold::{self, Budget};
 use super::question::{Kept, Question};
 use super::search::{Candidates, LONG, Lists, QUICK, Stream};
@@ -26,7 +27,7 @@ enum Source<'a> {
     /// The index, in order.
     Indexed(Stream<'a>),
     /// These, in order.
-    Listed(Candidates<'a>),
+    Listed(Candidates),
     /// The projection as a whole.
     Projection,
     /// The readings of the first cold attribute.
@@ -142,14 +143,14 @@ impl<'a> Steps<'a, '_> {
     }
 
     /// Candidates with the newest time of what is known of them, and whether there may be more behind them.
-    fn next(&mut self, source: &mut Source, size: usize) -> Result<(Vec<(i64, i64)>, bool), Error> {
+    fn next(&mut self, source: &mut Source, size: usize) -> Result<(Vec<Candidate>, bool), Error> {
         match source {
-            Source::Indexed(stream) => Ok(chunk(stream.next(size), size)),
+            Source::Indexed(stream) => Ok(chunk(stream.next(size)?, size)),
             Source::Listed(candidates) => Ok(chunk(candidates.next(size), size)),
             Source::Projection => {
                 let mut chunk = Vec::new();
                 let last = hot::walk(self.installed, self.question, self.after, i64::MAX, |found| {
-                    chunk.push((found.entity_id, i64::MIN));
+                    chunk.push(Candidate::new(found.entity_id, i64::MIN));
                     Ok(chunk.len() < size)
                 })?;
                 self.after = last;
@@ -168,7 +169,7 @@ impl<'a> Steps<'a, '_> {
                     size,
                     &mut self.budget,
                 )?;
-                self.after = chunk.last().map(|(entity, _)| *entity);
+                self.after = chunk.last().map(|one| one.entity);
                 let more = chunk.len() >= size;
                 Ok((chunk, more))
             }
@@ -176,18 +177,15 @@ impl<'a> Steps<'a, '_> {
     }
 
     /// The last look, at the projection: who satisfies its conditions and is not deleted is handed over.
-    fn hand_over(&mut self, chunk: &[(i64, i64)]) -> Result<(), Error> {
+    fn hand_over(&mut self, chunk: &[Candidate]) -> Result<(), Error> {
         if chunk.is_empty() {
             return Ok(());
         }
-        let entities: Vec<i64> = chunk.iter().map(|(entity, _)| *entity).collect();
         let (receive, mut enough) = (&mut *self.receive, false);
-        hot::look_up(self.installed, self.question, &entities, |entity, found| {
-            let place = chunk.binary_search_by_key(&entity, |(entity, _)| *entity);
-            let newest = place.map_or(i64::MIN, |place| chunk[place].1);
+        hot::look_up(self.installed, self.question, chunk, |known, found| {
             enough = match found {
-                Some(found) => !receive(entity, Some(&found.attrs), newest.max(found.newest))?,
-                None => !receive(entity, None, newest)?,
+                Some(found) => !receive(known.entity, Some(&found.attrs), known.newest.max(found.newest))?,
+                None => !receive(known.entity, None, known.newest)?,
             };
             Ok(!enough)
         })?;
@@ -196,8 +194,8 @@ impl<'a> Steps<'a, '_> {
     }
 }
 
-/// Of each nothing is known yet. Fewer than were asked for: there are no more.
-fn chunk(found: Vec<i64>, size: usize) -> (Vec<(i64, i64)>, bool) {
+/// Fewer than were asked for: there are no more.
+fn chunk(found: Vec<Candidate>, size: usize) -> (Vec<Candidate>, bool) {
     let more = found.len() == size;
-    (found.into_iter().map(|entity| (entity, i64::MIN)).collect(), more)
+    (found, more)
 }

@@ -113,7 +113,7 @@ pub fn try_write(
     };
     if row.is_some() {
         update(installed, tenant_id, entity_id, &merged)?;
-        return Ok(Outcome::Written(merged));
+        return Ok(Outcome::Written(merged, 0));
     }
     let inserted = xact::subtransaction(|| {
         settings::undone_after(|| {
@@ -122,7 +122,7 @@ pub fn try_write(
         })
     });
     match inserted {
-        Ok(true) => Ok(Outcome::Written(merged)),
+        Ok(true) => Ok(Outcome::Written(merged, 0)),
         Ok(false) => Ok(Outcome::Busy),
         Err(failure) if failure.sqlstate == "55P03" => Ok(Outcome::Busy),
         Err(failure) => Err(failure.into()),

@@ -11,7 +11,8 @@ use crate::pg::projection::{Content, Found, Leaf, Opened, Projection, Written};
 
 /// What became of it.
 pub enum Outcome {
-    Written(Merged),
+    /// With the place at which an index finds it, 0 where that is not known.
+    Written(Merged, u64),
     /// There was nothing to be written.
     AsItWas,
     /// Somebody else is writing the row, or has locked it or its table.
@@ -82,7 +83,7 @@ impl Writer {
         match &mut self.leaf {
             Some((_, Opened::Open(leaf))) => {
                 let outcome = write_into(leaf, &self.scratch, tenant_id, entity_id, change);
-                let large = matches!(&outcome, Ok(Outcome::Written(merged)) if merged.attrs.len() > LARGE);
+                let large = matches!(&outcome, Ok(Outcome::Written(merged, _)) if merged.attrs.len() > LARGE);
                 self.rows += 1;
                 if large || self.rows >= FREED_AFTER {
                     self.rows = 0;
@@ -130,7 +131,7 @@ fn write_into(
         None => leaf.insert(tenant_id, entity_id, &content, scratch),
     };
     Ok(match written {
-        Written::Yes => Outcome::Written(merged),
+        Written::At(place) => Outcome::Written(merged, place),
         Written::Busy => Outcome::Busy,
     })
 }

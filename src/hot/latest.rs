@@ -248,7 +248,7 @@ impl Source {
         let Some((_, Some(leaf))) = &mut self.leaf else {
             return by_sql(installed, tenant_id, entity_id, body);
         };
-        match leaf.find(tenant_id, entity_id) {
+        match leaf.find(tenant_id, entity_id, 0) {
             None => body(Shown::There(None)),
             Some(row) => {
                 let stored = Stored {

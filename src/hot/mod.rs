@@ -8,6 +8,7 @@ mod facts;
 mod horizon_age;
 mod latest;
 pub mod leaf;
+pub mod leaves;
 pub mod merge;
 pub mod moment;
 pub mod numeric;

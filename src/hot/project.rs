@@ -6,7 +6,7 @@ use super::entity::{Outcome, View, Writer};
 use super::merge::{Delta, Merged, merge};
 use super::pending;
 use super::reduce::{Candidate, candidates, deltas};
-use super::search::{self, Changed};
+use super::search::{self, Changed, Entity};
 use super::spacing;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
@@ -107,8 +107,13 @@ fn write(
         match outcome {
             Outcome::AsItWas => {}
             Outcome::Busy => later.extend_from_slice(of_entity),
-            Outcome::Written(merged) => {
-                note_changes(&mut changed, (tenant_id, entity_id), merged, &deltas, attributes);
+            Outcome::Written(merged, place) => {
+                let entity = Entity {
+                    tenant_id,
+                    entity_id,
+                    place,
+                };
+                note_changes(&mut changed, entity, merged, &deltas, attributes);
             }
         }
     }
@@ -123,15 +128,14 @@ fn write(
 /// What of a document that was written is of interest for searches.
 pub fn note_changes<'a>(
     changed: &mut Vec<Changed<'a>>,
-    (tenant_id, entity_id): (i64, i64),
+    entity: Entity,
     merged: Merged,
     deltas: &[Delta<'a>],
     attributes: &Attributes,
 ) {
     let is_searched = |id: &i32| attributes.hot(*id).is_some_and(|hot| hot.is_searchable);
     let change = |attribute_id, value| Changed {
-        tenant_id,
-        entity_id,
+        entity,
         attribute_id,
         value,
     };

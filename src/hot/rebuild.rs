@@ -13,7 +13,7 @@ use super::latest::{Shown, Source, single};
 use super::merge::{Delta, Fault, Merged, Stored, merge};
 use super::project::note_changes;
 use super::reduce::{candidates, deltas};
-use super::search::{self, Changed};
+use super::search::{self, Changed, Entity};
 use super::staged::{add, add_returned};
 use super::value::HotValue;
 use crate::error::Error;
@@ -118,6 +118,11 @@ fn rebuild(
     xact::next_command();
     let hot = rules.named();
     let mut different = 0;
+    let entity = Entity {
+        tenant_id,
+        entity_id,
+        place: 0,
+    };
     let mut changed: Vec<Changed> = Vec::new();
     let mut change = |view: View| {
         // What was committed before the row was found.
@@ -141,13 +146,7 @@ fn rebuild(
             as_of: 0,
         };
         let mut noted = Vec::new();
-        note_changes(
-            &mut noted,
-            (tenant_id, entity_id),
-            searched,
-            &deltas,
-            &rules.attributes,
-        );
+        note_changes(&mut noted, entity, searched, &deltas, &rules.attributes);
         changed.extend(noted.into_iter().map(owned));
         Ok(Some(merged))
     };
@@ -162,6 +161,9 @@ fn rebuild(
         }
         by_sql::write_waiting(installed, tenant_id, entity_id, &mut change)?;
     }
+    if let Outcome::Written(_, place) = outcome {
+        changed.iter_mut().for_each(|one| one.entity.place = place);
+    }
     if !changed.is_empty() {
         search::apply(installed, &changed)?;
     }
@@ -175,8 +177,7 @@ fn is_readable(stored: Stored) -> bool {
 
 fn owned(changed: Changed) -> Changed<'static> {
     Changed {
-        tenant_id: changed.tenant_id,
-        entity_id: changed.entity_id,
+        entity: changed.entity,
         attribute_id: changed.attribute_id,
         value: changed.value.map(HotValue::into_owned),
     }

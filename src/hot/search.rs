@@ -12,11 +12,18 @@ use crate::staging::judge::ValueType;
 /// Of a text so many bytes are kept, at most: an entry of an index has an end.
 const LONGEST_PREFIX: usize = 200;
 
+/// An entity, and where its document is, as an index finds it; 0 where that is not known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Entity {
+    pub tenant_id: i64,
+    pub entity_id: i64,
+    pub place: u64,
+}
+
 /// A searchable attribute of an entity has another value now, or none any more.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changed<'a> {
-    pub tenant_id: i64,
-    pub entity_id: i64,
+    pub entity: Entity,
     pub attribute_id: i32,
     pub value: Option<HotValue<'a>>,
 }
@@ -55,13 +62,15 @@ struct Columns {
     numbers: Vec<Option<f64>>,
     whole: Vec<Option<i64>>,
     texts: Vec<Option<String>>,
+    places: Vec<i64>,
 }
 
 impl Columns {
     fn add(&mut self, changed: &Changed) {
-        self.tenants.push(changed.tenant_id);
+        self.tenants.push(changed.entity.tenant_id);
         self.attributes.push(changed.attribute_id);
-        self.entities.push(changed.entity_id);
+        self.entities.push(changed.entity.entity_id);
+        self.places.push(changed.entity.place.cast_signed());
         let (mut number, mut whole, mut text) = (None, None, None);
         match &changed.value {
             Some(HotValue::Number(value)) => number = Some(*value),
@@ -85,7 +94,10 @@ pub fn apply(installed: &Installed, changed: &[Changed]) -> Result<(), Error> {
     // The last word on each, in the order of the table's key.
     let mut last: HashMap<(i64, i32, i64), &Changed> = HashMap::with_capacity(changed.len());
     for one in changed {
-        last.insert((one.tenant_id, one.attribute_id, one.entity_id), one);
+        last.insert(
+            (one.entity.tenant_id, one.attribute_id, one.entity.entity_id),
+            one,
+        );
     }
     let mut last: Vec<_> = last.into_iter().collect();
     last.sort_unstable_by_key(|(key, _)| *key);
@@ -100,10 +112,11 @@ pub fn apply(installed: &Installed, changed: &[Changed]) -> Result<(), Error> {
     if !kept.tenants.is_empty() {
         write(
             &format!(
-                "INSERT INTO {search} AS s (tenant_id, attribute_id, entity_id, value_num, value_int, value_text)
-                 SELECT * FROM unnest($1, $2, $3, $4, $5, $6)
+                "INSERT INTO {search} AS s (tenant_id, attribute_id, entity_id, value_num, value_int, value_text, document_place)
+                 SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)
                  ON CONFLICT (tenant_id, attribute_id, entity_id) DO UPDATE
-                 SET value_num = excluded.value_num, value_int = excluded.value_int, value_text = excluded.value_text
+                 SET value_num = excluded.value_num, value_int = excluded.value_int, value_text = excluded.value_text,
+                     document_place = excluded.document_place
                  WHERE (s.value_num, s.value_int, s.value_text)
                      IS DISTINCT FROM (excluded.value_num, excluded.value_int, excluded.value_text)"
             ),
@@ -114,6 +127,7 @@ pub fn apply(installed: &Installed, changed: &[Changed]) -> Result<(), Error> {
                 argument(kept.numbers),
                 argument(kept.whole),
                 argument(kept.texts),
+                argument(kept.places),
             ],
             |_| Ok(()),
         )?;

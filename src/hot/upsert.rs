@@ -15,7 +15,7 @@ use super::document::{self, LENGTH};
 use super::entity::{Outcome, View, Writer};
 use super::merge::{Delta, Merged, Stored, merge};
 use super::project::note_changes;
-use super::search;
+use super::search::{self, Entity};
 use super::stamp::Stamp;
 use super::times;
 use super::value::HotValue;
@@ -149,10 +149,14 @@ impl Call<'_> {
         };
         self.store_facts(readings, ingested_at)?;
         let attrs = match written {
-            Some(merged) => {
+            Some((merged, place)) => {
                 let attrs = Built(merged.attrs.clone());
                 let mut changed = Vec::new();
-                let entity = (self.tenant_id, self.entity_id);
+                let entity = Entity {
+                    tenant_id: self.tenant_id,
+                    entity_id: self.entity_id,
+                    place,
+                };
                 note_changes(&mut changed, entity, merged, &deltas, &attributes);
                 if !changed.is_empty() {
                     search::apply(self.installed, &changed)?;
@@ -165,20 +169,22 @@ impl Call<'_> {
         Ok(attrs)
     }
 
-    /// Where a statement sees what was committed before it, without the executor if the row is free; otherwise as UPDATE.
+    /// Where a statement sees what was committed before it, without the executor if the row is free; otherwise as UPDATE. With the
+    /// place of the row, 0 if that is not known.
     fn write(
         &self,
         change: &mut dyn FnMut(View) -> Result<Option<Merged>, Error>,
-    ) -> Result<Option<Merged>, Error> {
+    ) -> Result<Option<(Merged, u64)>, Error> {
         if xact::is_read_committed() {
             let mut writer = Writer::open(self.installed)?;
             match writer.write(self.installed, self.tenant_id, self.entity_id, change)? {
-                Outcome::Written(merged) => return Ok(Some(merged)),
+                Outcome::Written(merged, place) => return Ok(Some((merged, place))),
                 Outcome::AsItWas => return Ok(None),
                 Outcome::Busy => {}
             }
         }
-        by_sql::write_waiting(self.installed, self.tenant_id, self.entity_id, change)
+        let merged = by_sql::write_waiting(self.installed, self.tenant_id, self.entity_id, change)?;
+        Ok(merged.map(|merged| (merged, 0)))
     }
 
     /// What is known of the attributes, looked up anew if one seems not to be hot.

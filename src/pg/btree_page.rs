@@ -72,30 +72,6 @@ pub fn unpack_place(place: u64) -> pg_sys::ItemPointerData {
     heap_page::place((place >> 16) as u32, place as u16)
 }
 
-/// Hands over the places that a tuple of a leaf names: one, or a list of them. None if it is no such tuple.
-#[inline]
-pub fn each_place(tuple: &[u8], mut each: impl FnMut(u64)) -> Option<()> {
-    let header = tuple.first_chunk::<TUPLE_HEADER>()?;
-    let number = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
-    let place = place_of(header.first_chunk()?);
-    if number(INFO) & OTHER_USE == 0 {
-        each(place);
-        return Some(());
-    }
-    let start = (place >> 16) as usize;
-    let list = tuple.get(start..start + usize::from(number(4) & COUNT) * PLACE)?;
-    for place in list.as_chunks().0 {
-        each(place_of(place));
-    }
-    Some(())
-}
-
-#[inline]
-fn place_of(bytes: &[u8; PLACE]) -> u64 {
-    let number = |at: usize| u64::from(u16::from_ne_bytes([bytes[at], bytes[at + 1]]));
-    number(0) << 32 | number(2) << 16 | number(4)
-}
-
 /// How the server lays out the tuples of an index.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {

@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 
+use super::btree_page::{pack_place, unpack_place};
 use super::compat;
 use super::jsonb::Jsonb;
 use super::key_pages::KeyPages;
@@ -56,6 +57,8 @@ impl Drop for Key {
 /// The document of an entity, as it lies on its page. Good until the next row of the leaf is looked for.
 pub struct Row {
     pub(super) place: pg_sys::ItemPointerData,
+    /// Where an index finds it: the place of its first version on the page.
+    pub(super) root: u64,
     /// Nobody has locked it, nor had when it was looked at.
     pub(super) is_free: bool,
     pub(super) values: [pg_sys::Datum; COLUMNS],
@@ -78,6 +81,11 @@ impl Row {
     /// The document as the server has it.
     pub fn document(&self) -> Jsonb<'_> {
         Jsonb::of(self.values[4])
+    }
+
+    /// Where an index finds it.
+    pub fn root(&self) -> u64 {
+        self.root
     }
 
     pub fn is_deleted(&self) -> bool {
@@ -103,6 +111,8 @@ pub struct Lookup {
     descriptor: pg_sys::TupleDesc,
     keys: [pg_sys::ScanKeyData; KEYS],
     pages: KeyPages,
+    /// Pages of the table when a hint was first believed: it never gets shorter while it is open.
+    blocks: Option<u32>,
 }
 
 impl Lookup {
@@ -128,6 +138,7 @@ impl Lookup {
                 slot: pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsBufferHeapTuple),
                 descriptor,
                 pages: KeyPages::new(relation.as_ptr(), key.pointer),
+                blocks: None,
             }
         }
     }
@@ -141,6 +152,27 @@ impl Lookup {
         }
     }
 
+    /// The same for a row that was found at this place some time ago. Mostly it is still there, and no index is looked at.
+    pub fn find_near(&mut self, hint: u64, tenant_id: i64, entity_id: i64) -> Option<Row> {
+        if hint != 0
+            && (hint >> 16) < u64::from(self.blocks())
+            && let Some(row) = self.at(unpack_place(hint), tenant_id, entity_id)
+        {
+            return Some(row);
+        }
+        self.find(tenant_id, entity_id)
+    }
+
+    fn blocks(&mut self) -> u32 {
+        // SAFETY: the scan is open, and so is its table.
+        *self.blocks.get_or_insert_with(|| unsafe {
+            pg_sys::RelationGetNumberOfBlocksInFork(
+                (*self.scan).heapRelation,
+                pg_sys::ForkNumber::MAIN_FORKNUM,
+            )
+        })
+    }
+
     /// The row at a place, or the version of it that the snapshot sees, if it has this key.
     fn at(&mut self, place: pg_sys::ItemPointerData, tenant_id: i64, entity_id: i64) -> Option<Row> {
         // SAFETY: the scan is open, and the place is one of the table's.
@@ -151,7 +183,7 @@ impl Lookup {
                 return None;
             }
         }
-        let row = self.row();
+        let row = self.row(&place);
         let key = |column: usize| row.values[column].value() as i64;
         ((key(0), key(1)) == (tenant_id, entity_id)).then_some(row)
     }
@@ -165,20 +197,27 @@ impl Lookup {
             let keys = self.keys.as_mut_ptr();
             pg_sys::index_rescan(self.scan, keys, KEYS as i32, std::ptr::null_mut(), 0);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            if !pg_sys::index_getnext_slot(self.scan, forward, self.slot) {
-                return None;
+            loop {
+                let place = pg_sys::index_getnext_tid(self.scan, forward);
+                if place.is_null() {
+                    return None;
+                }
+                let root = *place;
+                if pg_sys::index_fetch_heap(self.scan, self.slot) {
+                    return Some(self.row(&root));
+                }
             }
         }
-        Some(self.row())
     }
 
     /// The row that was found.
-    fn row(&self) -> Row {
+    fn row(&self, root: &pg_sys::ItemPointerData) -> Row {
         // SAFETY: a tuple that is found stays pinned by the slot.
         unsafe {
             let tuple = (*self.slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple;
             let mut row = Row {
                 place: (*tuple).t_self,
+                root: pack_place(root),
                 is_free: u32::from((*(*tuple).t_data).t_infomask) & pg_sys::HEAP_XMAX_INVALID != 0,
                 values: [pg_sys::Datum::from(0); COLUMNS],
                 nulls: [true; COLUMNS],

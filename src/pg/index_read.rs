@@ -17,10 +17,11 @@ pub struct ReadIndex {
 
 impl ReadIndex {
     /// The first of a table's indexes that has these columns and no others, in ascending order, of all rows, or of those in which
-    /// the column `where_set` has a value.
+    /// the column `where_set` has a value. Those in `included` come behind them, and order nothing.
     pub fn of(
         table: &Relation,
         columns: &[Column],
+        included: &[i16],
         unique: bool,
         where_set: Option<i16>,
     ) -> Option<ReadIndex> {
@@ -28,7 +29,7 @@ impl ReadIndex {
             // SAFETY: an index of an open table.
             let pointer = unsafe { pg_sys::index_open(oid, pg_sys::AccessShareLock as i32) };
             let index = ReadIndex { pointer };
-            index.has(columns, unique, where_set).then_some(index)
+            index.has(columns, included, unique, where_set).then_some(index)
         })
     }
 
@@ -41,7 +42,7 @@ impl ReadIndex {
         unsafe { (*self.pointer).rd_id }
     }
 
-    fn has(&self, columns: &[Column], unique: bool, where_set: Option<i16>) -> bool {
+    fn has(&self, columns: &[Column], included: &[i16], unique: bool, where_set: Option<i16>) -> bool {
         // SAFETY: open; the arrays have as many places as the index has key columns.
         unsafe {
             let index = (*self.pointer).rd_index;
@@ -52,7 +53,7 @@ impl ReadIndex {
                 && (*index).indislive
                 && !(*index).indcheckxmin
                 && i32::from((*index).indnkeyatts) == count
-                && (*(*self.pointer).rd_att).natts == count;
+                && (*(*self.pointer).rd_att).natts == count + included.len() as i32;
             if !usable || unique && !((*index).indisunique && (*index).indimmediate) {
                 return false;
             }
@@ -62,6 +63,12 @@ impl ReadIndex {
                     && *(*self.pointer).rd_indoption.add(place) == 0
                     && pg_sys::index_getprocid(self.pointer, place as i16 + 1, ORDER).to_u32() == *order
             });
+            let behind = numbers.add(columns.len());
+            let same = same
+                && included
+                    .iter()
+                    .enumerate()
+                    .all(|(place, number)| *behind.add(place) == *number);
             same && self.is_of_rows_with(where_set)
         }
     }
@@ -115,12 +122,6 @@ pub enum Scalar<'a> {
     Text(&'a str),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Is {
-    Equal,
-    Above,
-}
-
 impl Scalar<'_> {
     /// The type of its column.
     pub fn kind(&self) -> pg_sys::Oid {
@@ -142,14 +143,13 @@ impl Scalar<'_> {
         }
     }
 
-    fn operator(&self, is: Is) -> u32 {
-        let functions = match self {
-            Scalar::Number(_) => [pg_sys::F_FLOAT8EQ, pg_sys::F_FLOAT8GT],
-            Scalar::Whole(_) => [pg_sys::F_INT8EQ, pg_sys::F_INT8GT],
-            Scalar::Small(_) => [pg_sys::F_INT4EQ, pg_sys::F_INT4GT],
-            Scalar::Text(_) => [pg_sys::F_TEXTEQ, pg_sys::F_TEXT_GT],
-        };
-        functions[is as usize]
+    fn equals(&self) -> u32 {
+        match self {
+            Scalar::Number(_) => pg_sys::F_FLOAT8EQ,
+            Scalar::Whole(_) => pg_sys::F_INT8EQ,
+            Scalar::Small(_) => pg_sys::F_INT4EQ,
+            Scalar::Text(_) => pg_sys::F_TEXTEQ,
+        }
     }
 
     /// What it points to lies in the current memory context.
@@ -163,12 +163,8 @@ impl Scalar<'_> {
         }
     }
 
-    /// A condition on a column, counted from 1. What it points to lies in the current memory context.
-    pub fn key(&self, column: i16, is: Is, collation: pg_sys::Oid) -> pg_sys::ScanKeyData {
-        let strategy = match is {
-            Is::Equal => pg_sys::BTEqualStrategyNumber,
-            Is::Above => pg_sys::BTGreaterStrategyNumber,
-        };
+    /// That a column, counted from 1, is equal to it. What it points to lies in the current memory context.
+    pub fn key(&self, column: i16, collation: pg_sys::Oid) -> pg_sys::ScanKeyData {
         let mut key = pg_sys::ScanKeyData::default();
         // SAFETY: a function of the server that compares two values of this type.
         unsafe {
@@ -176,10 +172,10 @@ impl Scalar<'_> {
                 &mut key,
                 0,
                 column,
-                strategy as pg_sys::StrategyNumber,
+                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
                 pg_sys::InvalidOid,
                 collation,
-                pg_sys::Oid::from(self.operator(is)),
+                pg_sys::Oid::from(self.equals()),
                 self.datum(),
             );
         }

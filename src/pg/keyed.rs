@@ -4,7 +4,7 @@ use pgrx::FromDatum;
 use pgrx::pg_sys;
 
 use super::citus;
-use super::index_read::{Is, ReadIndex, Scalar};
+use super::index_read::{ReadIndex, Scalar};
 use super::relation::Relation;
 use super::xact;
 
@@ -52,7 +52,7 @@ impl<const N: usize> Keyed<N> {
             *found = place(column)?;
         }
         Some(Keyed {
-            index: ReadIndex::of(&table, &of_index, true, None)?,
+            index: ReadIndex::of(&table, &of_index, &[], true, None)?,
             table,
             key: of_index.into_iter().map(|(number, _)| number).collect(),
             columns: places,
@@ -63,7 +63,7 @@ impl<const N: usize> Keyed<N> {
     pub fn find<T>(&self, key: &[Scalar], read: impl FnOnce(&Values<N>) -> T) -> Option<T> {
         let mut keys: Vec<pg_sys::ScanKeyData> = Vec::with_capacity(key.len());
         for (place, (scalar, number)) in key.iter().zip(&self.key).enumerate() {
-            keys.push(scalar.key(*number, Is::Equal, self.index.collation(place)));
+            keys.push(scalar.key(*number, self.index.collation(place)));
         }
         // SAFETY: table and index are open; the caller's snapshot is in force meanwhile. What is found is read before the
         // scan ends; the arrays have as many places as the table has columns.

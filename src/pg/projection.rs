@@ -8,6 +8,7 @@ use std::ffi::c_void;
 
 use pgrx::pg_sys;
 
+use super::btree_page::pack_place;
 use super::citus;
 use super::compat;
 pub use super::entity_rows::Row;
@@ -103,7 +104,8 @@ pub struct Content<'a> {
 /// Whether a row could be written at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    Yes,
+    /// An index finds it at this place.
+    At(u64),
     Busy,
 }
 
@@ -173,16 +175,18 @@ impl Leaf {
                 return Written::Busy;
             }
             let on_chain = u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0;
-            if !on_chain {
+            if on_chain {
+                Written::At(row.root)
+            } else {
                 self.index(
                     &mut (*tuple).t_self,
                     &values,
                     pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES,
                     true,
                 );
+                Written::At(pack_place(&(*tuple).t_self))
             }
         }
-        Written::Yes
     }
 
     fn try_lock(&self, row: &Row) -> bool {
@@ -252,7 +256,11 @@ impl Leaf {
                     pg_sys::heap_abort_speculative(relation, &mut place);
                 }
                 pg_sys::SpeculativeInsertionLockRelease(transaction);
-                if alone { Written::Yes } else { Written::Busy }
+                if alone {
+                    Written::At(pack_place(&place))
+                } else {
+                    Written::Busy
+                }
             }
         })
     }
@@ -360,7 +368,8 @@ impl Reader {
 }
 
 impl ReadLeaf {
-    pub fn find(&mut self, tenant_id: i64, entity_id: i64) -> Option<Row> {
-        self.lookup.find(tenant_id, entity_id)
+    /// `hint`: where an index found it once, 0 if that is not known.
+    pub fn find(&mut self, tenant_id: i64, entity_id: i64, hint: u64) -> Option<Row> {
+        self.lookup.find_near(hint, tenant_id, entity_id)
     }
 }

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use super::btree_page::{self, HAS_NULLS, INFO, Page};
+use super::btree_page::{HAS_NULLS, INFO, Page};
 use super::index_read::Scalar;
 
 /// Where columns are in a tuple, as the server lays them out; a text follows the attribute at once, and the entity the text.
@@ -15,11 +15,11 @@ const TEXT: usize = 20;
 const NUMBER: usize = 24;
 const BEHIND_NUMBER: usize = 32;
 
-/// An entity, and the place of the row that says that it has the value.
+/// An entity, and where its document was when the value was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     pub entity: i64,
-    pub place: u64,
+    pub document: u64,
 }
 
 /// Values that lie together in the index: of one tenant and attribute, from the least to the greatest.
@@ -106,9 +106,9 @@ impl Entries<'_> {
             if is_dead && !self.with_dead {
                 continue;
             }
-            let entity = self.entity(tuple)?;
+            let (entity, document) = self.entity(tuple)?;
             if is_behind(entity) {
-                btree_page::each_place(tuple, |place| found.push(Entry { entity, place }))?;
+                found.push(Entry { entity, document });
             }
         }
         Some(stop == end)
@@ -146,7 +146,7 @@ impl Entries<'_> {
                     let is_before = self
                         .stretch
                         .after
-                        .is_some_and(|after| self.entity(tuple).is_some_and(|entity| entity <= after));
+                        .is_some_and(|after| self.entity(tuple).is_some_and(|(entity, _)| entity <= after));
                     return Some(if is_before {
                         Ordering::Less
                     } else {
@@ -176,13 +176,17 @@ impl Entries<'_> {
         })
     }
 
+    /// With the place of its document.
     #[inline]
-    fn entity(&self, tuple: &[u8]) -> Option<i64> {
+    fn entity(&self, tuple: &[u8]) -> Option<(i64, u64)> {
         let at = match self.kind {
             Kind::Number | Kind::Whole => BEHIND_NUMBER,
             Kind::Text => text(tuple)?.1.next_multiple_of(8),
         };
-        Some(i64::from_ne_bytes(piece(tuple, at)?))
+        Some((
+            i64::from_ne_bytes(piece(tuple, at)?),
+            u64::from_ne_bytes(piece(tuple, at + 8)?),
+        ))
     }
 }
 
@@ -224,26 +228,15 @@ mod tests {
     use crate::pg::btree_page::PAGE;
     use crate::pg::btree_page::tests::{append, empty};
 
-    const LIST: u16 = 0x2000;
-
-    fn tuple(tenant_id: i64, attribute_id: i32, value: &[u8], entity: i64, places: &[u64]) -> Vec<u8> {
+    fn tuple(tenant_id: i64, attribute_id: i32, value: &[u8], entity: i64, document: u64) -> Vec<u8> {
         let mut bytes = vec![0; TENANT];
         bytes.extend(tenant_id.to_ne_bytes());
         bytes.extend(attribute_id.to_ne_bytes());
         bytes.extend(value);
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         bytes.extend(entity.to_ne_bytes());
-        let place =
-            |place: u64| [(place >> 32) as u16, (place >> 16) as u16, place as u16].map(u16::to_ne_bytes);
-        let (mut info, mut own) = (0, place(places[0]).concat());
-        if places.len() > 1 {
-            own = place((bytes.len() as u64) << 16 | u64::from(LIST | places.len() as u16)).concat();
-            bytes.extend(places.iter().flat_map(|one| place(*one).concat()));
-            bytes.resize(bytes.len().next_multiple_of(8), 0);
-            info = LIST;
-        }
-        bytes[..6].copy_from_slice(&own);
-        info |= bytes.len() as u16;
+        bytes.extend(document.to_ne_bytes());
+        let info = bytes.len() as u16;
         bytes[INFO..INFO + 2].copy_from_slice(&info.to_ne_bytes());
         bytes
     }
@@ -287,7 +280,7 @@ mod tests {
             with_dead,
         };
         let more = entries.add_to(&mut found)?;
-        let pair = |entry: Entry| (entry.entity, entry.place);
+        let pair = |entry: Entry| (entry.entity, entry.document);
         Some((found.into_iter().map(pair).collect(), more))
     }
 
@@ -300,7 +293,7 @@ mod tests {
             for (rank, value) in NUMBERS.iter().enumerate() {
                 for entity in [-3, 0, 0, 4] {
                     let place = tuples.len() as u64 + 1;
-                    tuples.push(tuple(tenant_id, attribute_id, &number(*value), entity, &[place]));
+                    tuples.push(tuple(tenant_id, attribute_id, &number(*value), entity, place));
                     all.push((tenant_id, attribute_id, rank, entity, place));
                 }
             }
@@ -356,7 +349,7 @@ mod tests {
         let long = "b".repeat(150);
         let mut tuples: Vec<Vec<u8>> = Vec::new();
         for (entity, text) in ["", "a", "ab", &long, "c"].iter().enumerate() {
-            tuples.push(tuple(1, 1, &stored(text), entity as i64, &[entity as u64]));
+            tuples.push(tuple(1, 1, &stored(text), entity as i64, entity as u64));
         }
         let page = page(&tuples);
         let ids = |low, high| {
@@ -371,12 +364,9 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_places_and_the_dead_are_told_apart() {
+    fn the_dead_are_passed_over_where_marks_are_believed() {
         let value = stored("on");
-        let mut page = page(&[
-            tuple(1, 1, &value, 5, &[11, 1 << 40 | 7]),
-            tuple(1, 1, &value, 6, &[12]),
-        ]);
+        let mut page = page(&[tuple(1, 1, &value, 5, 11), tuple(1, 1, &value, 6, 12)]);
         // The line pointer of the second says that it is dead.
         let pointer = 28;
         let raw = u32::from_ne_bytes([
@@ -391,13 +381,13 @@ mod tests {
                 .expect("a page")
                 .0
         };
-        assert_eq!(of(false), [(5, 11), (5, 1 << 40 | 7)]);
-        assert_eq!(of(true), [(5, 11), (5, 1 << 40 | 7), (6, 12)]);
+        assert_eq!(of(false), [(5, 11)]);
+        assert_eq!(of(true), [(5, 11), (6, 12)]);
     }
 
     #[test]
     fn what_is_no_such_page_is_refused() {
-        let whole = tuple(1, 1, &number(1.0), 5, &[11]);
+        let whole = tuple(1, 1, &number(1.0), 5, 11);
         let mut with_null = whole.clone();
         with_null[INFO + 1] |= 0x80;
         let mut none = page(std::slice::from_ref(&whole));
@@ -420,7 +410,7 @@ mod tests {
         };
         assert!(
             read(
-                &page(&[tuple(1, 1, &packed, 5, &[1])]),
+                &page(&[tuple(1, 1, &packed, 5, 1)]),
                 Kind::Text,
                 &of_text("b", "b"),
                 false

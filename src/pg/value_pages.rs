@@ -3,11 +3,11 @@
 
 use pgrx::pg_sys;
 
-use super::btree_page::{PAGE, Page, unpack_place};
+use super::btree_page::{PAGE, Page};
 use super::compat::{self, Descent};
 use super::index_read::Scalar;
-use super::value_entries::{Entries, Entry, Kind, Stretch};
-use super::value_index::Opened;
+use super::value_entries::{Entries, Entry, Stretch};
+use super::value_index::{KEYS, ValueIndex};
 use crate::error::Error;
 
 /// Of a tuple without some of its last columns: so many it has.
@@ -20,12 +20,8 @@ const PAGES_BELOW: usize = 200;
 /// About so many entries a stretch has that begins and ends on the same leaf.
 const ON_ONE_PAGE: usize = 8;
 
-/// What is pinned is given back first, then the relations are closed.
 pub struct ValuePages<'a> {
-    rows: Rows,
-    opened: Opened,
-    kind: Kind,
-    snapshot: pg_sys::Snapshot,
+    opened: ValueIndex,
     page: Box<[u8; PAGE]>,
     stretch: Option<Stretch<'a>>,
     next: Next,
@@ -39,46 +35,14 @@ enum Next {
     Nothing,
 }
 
-/// What is pinned while rows are looked at; 0 for none.
-#[derive(Default)]
-struct Rows {
-    /// Of the map that says which pages everybody sees whole.
-    map: pg_sys::Buffer,
-    page: pg_sys::Buffer,
-}
-
-impl Rows {
-    fn let_go(&mut self) {
-        for buffer in [&mut self.map, &mut self.page] {
-            if *buffer != 0 {
-                // SAFETY: pinned by us, given back once.
-                unsafe { pg_sys::ReleaseBuffer(std::mem::take(buffer)) }
-            }
-        }
-    }
-}
-
-impl Drop for Rows {
-    fn drop(&mut self) {
-        // After an error the rollback gives back what is pinned.
-        if !std::thread::panicking() {
-            self.let_go();
-        }
-    }
-}
-
 impl<'a> ValuePages<'a> {
     /// As long as this lives the snapshot that is active now must stay in force.
-    pub fn of(opened: Opened) -> ValuePages<'a> {
+    pub fn of(opened: ValueIndex) -> ValuePages<'a> {
         ValuePages {
-            kind: opened.kind,
-            // SAFETY: whoever opened it has seen that there is one.
-            snapshot: unsafe { pg_sys::GetActiveSnapshot() },
             opened,
             page: Box::new([0; PAGE]),
             stretch: None,
             next: Next::Nothing,
-            rows: Rows::default(),
         }
     }
 
@@ -109,7 +73,7 @@ impl<'a> ValuePages<'a> {
             if !page.is_leaving() {
                 let entries = Entries {
                     page,
-                    kind: self.kind,
+                    kind: self.opened.kind,
                     stretch,
                     // On a standby somebody may still see what nobody sees on the primary.
                     // SAFETY: a flag of this transaction.
@@ -196,11 +160,13 @@ impl<'a> ValuePages<'a> {
     /// To the first entry that is not less than these, as far as they are known.
     fn to(&self, tenant_id: i64, attribute_id: i32, value: Option<(&Scalar, Option<i64>)>) -> Descent {
         let entity = value.and_then(|(_, entity)| entity);
-        let values = [
+        let values: [_; KEYS + 1] = [
             Some(pg_sys::Datum::from(tenant_id)),
             Some(pg_sys::Datum::from(attribute_id)),
             value.map(|(value, _)| value.datum()),
             entity.map(pg_sys::Datum::from),
+            // What is included is never compared.
+            None,
         ];
         let known = values.iter().flatten().count() as u16;
         let mut nulls = values.map(|value| value.is_none());
@@ -219,40 +185,6 @@ impl<'a> ValuePages<'a> {
             }
             found
         }
-    }
-
-    /// Whether the snapshot may see the row of a candidate. One that it sees has kept its place since.
-    pub fn may_be_seen(&mut self, place: u64) -> bool {
-        let table = self.opened.table.as_ptr();
-        let block = (place >> 16) as u32;
-        let mut place = unpack_place(place);
-        // SAFETY: the table is open and locked, so it has not become shorter since the entry was read. The row is looked at under the
-        // lock of its page.
-        unsafe {
-            let status = pg_sys::visibilitymap_get_status(table, block, &mut self.rows.map);
-            if u32::from(status) & pg_sys::VISIBILITYMAP_ALL_VISIBLE != 0 {
-                return true;
-            }
-            self.rows.page = pg_sys::ReleaseAndReadBuffer(self.rows.page, table, block);
-            pg_sys::LockBuffer(self.rows.page, pg_sys::BUFFER_LOCK_SHARE as i32);
-            let mut tuple = pg_sys::HeapTupleData::default();
-            let is_seen = pg_sys::heap_hot_search_buffer(
-                &mut place,
-                table,
-                self.rows.page,
-                self.snapshot,
-                &mut tuple,
-                std::ptr::null_mut(),
-                true,
-            );
-            pg_sys::LockBuffer(self.rows.page, pg_sys::BUFFER_LOCK_UNLOCK as i32);
-            is_seen
-        }
-    }
-
-    /// Gives back what `may_be_seen` holds.
-    pub fn let_go(&mut self) {
-        self.rows.let_go();
     }
 }
 

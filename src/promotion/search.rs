@@ -4,8 +4,12 @@ use super::build::{Build, Place, Worked};
 use super::documents::{locked, next_documents};
 use crate::error::Error;
 use crate::find::stored_value;
-use crate::hot::search::{Changed, apply};
+use crate::hot::leaves::Leaves;
+use crate::hot::search::{Changed, Entity, apply};
 use crate::installed::{Installed, Table};
+use crate::pg::jsonb::Jsonb;
+use crate::pg::memory::Scratch;
+use crate::pg::xact;
 use crate::sql::{self, argument, read, value, write};
 
 pub fn fill(installed: &Installed, build: &Build, most: i64) -> Result<Worked, Error> {
@@ -15,38 +19,70 @@ pub fn fill(installed: &Installed, build: &Build, most: i64) -> Result<Worked, E
     // As long as they are locked nobody changes what is read now.
     let (entries, last) = locked(installed, build, tenant, most)?;
     let entities: Vec<i64> = entries.iter().map(|entry| entry.entity_id).collect();
-    let text = format!(
-        "SELECT entity_id, hot_attrs FROM {} WHERE tenant_id = $1 AND entity_id = ANY ($2)",
-        installed.qualified(Table::Projection)
-    );
-    let mut filled = 0;
-    let mut changed: Vec<Changed<'static>> = Vec::with_capacity(entities.len());
-    if !entities.is_empty() {
-        sql::each_now(&text, vec![argument(tenant), argument(entities)], |row| {
-            let (Some(entity_id), Some(document)) = (row.long(0), row.document(1)) else {
-                return Ok(true);
-            };
-            let stored = document.root().get(&build.name);
-            let value = stored.and_then(|stored| stored_value(build.value_type, stored));
-            changed.push(Changed {
-                tenant_id: tenant,
-                entity_id,
-                attribute_id: build.attribute_id,
-                value,
-            });
-            Ok(true)
-        })?;
-        filled = changed.len() as i64;
-        apply(installed, &changed)?;
-    }
+    let changed = values(installed, build, tenant, &entities)?;
+    apply(installed, &changed)?;
     Ok(Worked::Some {
-        entities: filled,
+        entities: entities.len() as i64,
         place: Place {
             time: None,
             tenant: Some(tenant),
             entity: last,
         },
     })
+}
+
+/// What these entities have of the attribute now.
+fn values(
+    installed: &Installed,
+    build: &Build,
+    tenant_id: i64,
+    entities: &[i64],
+) -> Result<Vec<Changed<'static>>, Error> {
+    let change = |entity_id, place, document: &Jsonb| Changed {
+        entity: Entity {
+            tenant_id,
+            entity_id,
+            place,
+        },
+        attribute_id: build.attribute_id,
+        value: document
+            .root()
+            .get(&build.name)
+            .and_then(|stored| stored_value(build.value_type, stored)),
+    };
+    let mut changed = Vec::with_capacity(entities.len());
+    let mut left = entities;
+    xact::with_latest_snapshot(|| {
+        let Some(mut leaves) = Leaves::open(installed)? else {
+            return Ok(());
+        };
+        let scratch = Scratch::new();
+        while let Some((entity_id, others)) = left.split_first() {
+            let Some(leaf) = leaves.of(tenant_id, *entity_id) else {
+                break;
+            };
+            if let Some(row) = leaf.find(tenant_id, *entity_id, 0) {
+                scratch.within(|| changed.push(change(*entity_id, row.root(), &row.document())));
+                scratch.reset();
+            }
+            left = others;
+        }
+        Ok(())
+    })?;
+    if left.is_empty() {
+        return Ok(changed);
+    }
+    let text = format!(
+        "SELECT entity_id, hot_attrs FROM {} WHERE tenant_id = $1 AND entity_id = ANY ($2)",
+        installed.qualified(Table::Projection)
+    );
+    sql::each_now(&text, vec![argument(tenant_id), argument(left.to_vec())], |row| {
+        if let (Some(entity_id), Some(document)) = (row.long(0), row.document(1)) {
+            changed.push(change(entity_id, 0, &document));
+        }
+        Ok(true)
+    })?;
+    Ok(changed)
 }
 
 pub fn empty(installed: &Installed, build: &Build, most: i64) -> Result<Worked, Error> {
