@@ -1,11 +1,11 @@
 //! What becomes of values of searchable attributes when they change: the narrow table that is indexed by value. It has each value
 //! once, however often it was observed, so it is written only when it changes.
 
-use std::collections::HashMap;
-
 use super::value::HotValue;
 use crate::error::Error;
 use crate::installed::{Installed, Table};
+use crate::pg::index_read::Scalar;
+use crate::pg::value_rows::{NewRow, ValueRows};
 use crate::sql::{argument, write};
 use crate::staging::judge::ValueType;
 
@@ -53,7 +53,61 @@ pub fn high_end(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_PREFIX + 4)]
 }
 
-/// Rows as columns, as a statement takes them.
+/// What is kept of a value; nothing of JSON.
+fn kept<'a>(value: Option<&'a HotValue>) -> Option<Scalar<'a>> {
+    Some(match value? {
+        HotValue::Number(value) => Scalar::Number(*value),
+        HotValue::Integer(value) | HotValue::Timestamp(value) => Scalar::Whole(*value),
+        HotValue::Boolean(value) => Scalar::Whole(i64::from(*value)),
+        HotValue::Text(value) => Scalar::Text(prefix(value)),
+        HotValue::Json(_) => return None,
+    })
+}
+
+/// Called in the transaction that writes the documents, once for many of them, after they were written and while their rows are
+/// locked by it: the same values are the latest there and here. It must wait for no lock that an application may hold.
+pub fn apply(installed: &Installed, changed: &[Changed]) -> Result<(), Error> {
+    let Some(table) = installed
+        .table_oid(Table::Search)?
+        .filter(|_| !changed.is_empty())
+    else {
+        return Ok(());
+    };
+    let rows = last_words(changed);
+    let busy = match ValueRows::open(table) {
+        Some(mut table) => table.write(&rows),
+        None => (0..rows.len()).collect(),
+    };
+    let (mut kept, mut gone) = (Columns::default(), Columns::default());
+    for number in busy {
+        let row = &rows[number];
+        let columns = if row.value.is_some() { &mut kept } else { &mut gone };
+        columns.add(row);
+    }
+    kept.write_into(installed)?;
+    gone.delete_from(installed)
+}
+
+/// The last word on each, in the order of the table's key.
+fn last_words<'a>(changed: &'a [Changed]) -> Vec<NewRow<'a>> {
+    let key = |one: &&Changed| (one.entity.tenant_id, one.attribute_id, one.entity.entity_id);
+    let mut sorted: Vec<&Changed> = changed.iter().collect();
+    // Of the same key they stay as they came.
+    sorted.sort_by_key(key);
+    sorted
+        .chunk_by(|left, right| key(left) == key(right))
+        .filter_map(|of_key| of_key.last())
+        .map(|one| NewRow {
+            tenant_id: one.entity.tenant_id,
+            attribute_id: one.attribute_id,
+            entity_id: one.entity.entity_id,
+            value: kept(one.value.as_ref()),
+            document: one.entity.place,
+        })
+        .collect()
+}
+
+/// Rows as columns, as a statement takes them: where only the executor is right, and where somebody has to be waited for.
 #[derive(Default)]
 struct Columns {
     tenants: Vec<i64>,
@@ -66,87 +120,67 @@ struct Columns {
 }
 
 impl Columns {
-    fn add(&mut self, changed: &Changed) {
-        self.tenants.push(changed.entity.tenant_id);
-        self.attributes.push(changed.attribute_id);
-        self.entities.push(changed.entity.entity_id);
-        self.places.push(changed.entity.place.cast_signed());
+    fn add(&mut self, row: &NewRow) {
+        self.tenants.push(row.tenant_id);
+        self.attributes.push(row.attribute_id);
+        self.entities.push(row.entity_id);
+        self.places.push(row.document.cast_signed());
         let (mut number, mut whole, mut text) = (None, None, None);
-        match &changed.value {
-            Some(HotValue::Number(value)) => number = Some(*value),
-            Some(HotValue::Integer(value) | HotValue::Timestamp(value)) => whole = Some(*value),
-            Some(HotValue::Boolean(value)) => whole = Some(i64::from(*value)),
-            Some(HotValue::Text(value)) => text = Some(prefix(value).to_owned()),
-            Some(HotValue::Json(_)) | None => {}
+        match row.value {
+            Some(Scalar::Number(value)) => number = Some(value),
+            Some(Scalar::Whole(value)) => whole = Some(value),
+            Some(Scalar::Small(value)) => whole = Some(value.into()),
+            Some(Scalar::Text(value)) => text = Some(value.to_owned()),
+            None => {}
         }
         self.numbers.push(number);
         self.whole.push(whole);
         self.texts.push(text);
     }
-}
 
-/// Called in the transaction that writes the documents, once for many of them, after they were written and while their rows are
-/// locked by it: the same values are the latest there and here. It must wait for no lock that an application may hold.
-pub fn apply(installed: &Installed, changed: &[Changed]) -> Result<(), Error> {
-    if changed.is_empty() || installed.table_oid(Table::Search)?.is_none() {
-        return Ok(());
-    }
-    // The last word on each, in the order of the table's key.
-    let mut last: HashMap<(i64, i32, i64), &Changed> = HashMap::with_capacity(changed.len());
-    for one in changed {
-        last.insert(
-            (one.entity.tenant_id, one.attribute_id, one.entity.entity_id),
-            one,
-        );
-    }
-    let mut last: Vec<_> = last.into_iter().collect();
-    last.sort_unstable_by_key(|(key, _)| *key);
-    let (mut kept, mut gone) = (Columns::default(), Columns::default());
-    for (_, one) in last {
-        match &one.value {
-            None | Some(HotValue::Json(_)) => gone.add(one),
-            Some(_) => kept.add(one),
+    fn write_into(self, installed: &Installed) -> Result<(), Error> {
+        if self.tenants.is_empty() {
+            return Ok(());
         }
+        let text = format!(
+            "INSERT INTO {} AS s
+                 (tenant_id, attribute_id, entity_id, value_num, value_int, value_text, document_place)
+             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (tenant_id, attribute_id, entity_id) DO UPDATE
+             SET value_num = excluded.value_num, value_int = excluded.value_int, value_text = excluded.value_text,
+                 document_place = excluded.document_place
+             WHERE (s.value_num, s.value_int, s.value_text)
+                 IS DISTINCT FROM (excluded.value_num, excluded.value_int, excluded.value_text)",
+            installed.qualified(Table::Search)
+        );
+        let arguments = vec![
+            argument(self.tenants),
+            argument(self.attributes),
+            argument(self.entities),
+            argument(self.numbers),
+            argument(self.whole),
+            argument(self.texts),
+            argument(self.places),
+        ];
+        write(&text, arguments, |_| Ok(()))
     }
-    let search = installed.qualified(Table::Search);
-    if !kept.tenants.is_empty() {
-        write(
-            &format!(
-                "INSERT INTO {search} AS s (tenant_id, attribute_id, entity_id, value_num, value_int, value_text, document_place)
-                 SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)
-                 ON CONFLICT (tenant_id, attribute_id, entity_id) DO UPDATE
-                 SET value_num = excluded.value_num, value_int = excluded.value_int, value_text = excluded.value_text,
-                     document_place = excluded.document_place
-                 WHERE (s.value_num, s.value_int, s.value_text)
-                     IS DISTINCT FROM (excluded.value_num, excluded.value_int, excluded.value_text)"
-            ),
-            vec![
-                argument(kept.tenants),
-                argument(kept.attributes),
-                argument(kept.entities),
-                argument(kept.numbers),
-                argument(kept.whole),
-                argument(kept.texts),
-                argument(kept.places),
-            ],
-            |_| Ok(()),
-        )?;
+
+    fn delete_from(self, installed: &Installed) -> Result<(), Error> {
+        if self.tenants.is_empty() {
+            return Ok(());
+        }
+        let text = format!(
+            "DELETE FROM {} AS s USING unnest($1, $2, $3) AS g (tenant_id, attribute_id, entity_id)
+             WHERE (s.tenant_id, s.attribute_id, s.entity_id) = (g.tenant_id, g.attribute_id, g.entity_id)",
+            installed.qualified(Table::Search)
+        );
+        let arguments = vec![
+            argument(self.tenants),
+            argument(self.attributes),
+            argument(self.entities),
+        ];
+        write(&text, arguments, |_| Ok(()))
     }
-    if !gone.tenants.is_empty() {
-        write(
-            &format!(
-                "DELETE FROM {search} AS s USING unnest($1, $2, $3) AS g (tenant_id, attribute_id, entity_id)
-                 WHERE (s.tenant_id, s.attribute_id, s.entity_id) = (g.tenant_id, g.attribute_id, g.entity_id)"
-            ),
-            vec![
-                argument(gone.tenants),
-                argument(gone.attributes),
-                argument(gone.entities),
-            ],
-            |_| Ok(()),
-        )?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

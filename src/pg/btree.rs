@@ -3,7 +3,7 @@
 
 use pgrx::pg_sys;
 
-use super::btree_page::{COLUMNS, Key, Layout, Leaf, MOST_TUPLES, PAGE, Page};
+use super::btree_page::{COLUMNS, Key, Kind, Layout, Leaf, MOST_TUPLES, PAGE, Page};
 use super::compat;
 use super::fault;
 use super::relation::Relation;
@@ -30,19 +30,20 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// None where only the server knows how. The index is open and locked, and takes entries of rows that never lack a value in
+    /// `has_included`: each entry comes with what is in one more column. None where only the server knows how. The index is open and locked, and takes entries of rows that never lack a value in
     /// its columns.
     ///
     /// # Safety
     /// It must be an index of the b-tree kind, and stay open as long as this lives.
-    pub unsafe fn of(index: pg_sys::Relation) -> Option<Tree> {
+    pub unsafe fn of(index: pg_sys::Relation, has_included: bool) -> Option<Tree> {
         // SAFETY: open; all of it is what the server keeps of an open index.
         unsafe {
             let class = (*index).rd_rel;
             let keys = i32::from((*(*index).rd_index).indnkeyatts);
-            let columns = usize::try_from((*(*index).rd_att).natts).ok()?;
+            let columns = usize::try_from(keys).ok()?;
+            let included = (*(*index).rd_att).natts - keys;
             let plain = (*class).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT
-                && keys == (*(*index).rd_att).natts
+                && included == i32::from(has_included)
                 && columns <= COLUMNS
                 // With less, what is new in this transaction has no WAL.
                 && pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32
@@ -50,61 +51,80 @@ impl Tree {
             if !plain {
                 return None;
             }
-            let mut wide = Vec::with_capacity(columns);
+            let mut kinds = Vec::with_capacity(columns);
             for column in 0..columns {
                 if *(*index).rd_indoption.add(column) != 0 {
                     return None;
                 }
                 let order = pg_sys::index_getprocid(index, column as i16 + 1, ORDER);
                 let kept = compat::column((*index).rd_att, column as i32);
-                wide.push(match (order.to_u32(), (*kept).attlen, (*kept).attbyval) {
-                    (pg_sys::F_BTINT8CMP | pg_sys::F_TIMESTAMPTZ_CMP, 8, true) => true,
-                    (pg_sys::F_BTINT4CMP, 4, true) => false,
+                kinds.push(match (order.to_u32(), (*kept).attlen, (*kept).attbyval) {
+                    (pg_sys::F_BTINT8CMP | pg_sys::F_TIMESTAMPTZ_CMP, 8, true) => Kind::Wide,
+                    (pg_sys::F_BTFLOAT8CMP, 8, true) => Kind::Double,
+                    (pg_sys::F_BTINT4CMP, 4, true) => Kind::Small,
                     _ => return None,
                 });
             }
+            let mut layout = Layout::of(&kinds);
+            if has_included {
+                let kept = compat::column((*index).rd_att, keys);
+                if !matches!(((*kept).attlen, (*kept).attbyval), (8, true)) {
+                    return None;
+                }
+                layout = layout.with_included();
+            }
             Some(Tree {
                 index,
-                layout: Layout::of(&wide),
+                layout,
                 one_record: !settings::has_replay_verified(),
             })
         }
     }
 
-    /// Puts in entries that come in order; `by_server` those that want more than a place on a leaf. The transaction must have an
+    /// Puts in entries that come in order; with what is included of each, if
+    /// the index has such a column; `by_server` those, by their number, that want more than a place on a leaf. The transaction must have an
     /// id: it keeps pages that leave the tree meanwhile from being used for something else.
-    pub fn insert(&self, table: &Relation, entries: &[Key], mut by_server: impl FnMut(&Key)) {
+    pub fn insert(
+        &self,
+        table: &Relation,
+        entries: &[Key],
+        included: &[i64],
+        mut by_server: impl FnMut(usize),
+    ) {
         if entries.len() < LEAST {
-            entries.iter().for_each(by_server);
+            (0..entries.len()).for_each(by_server);
             return;
         }
         let mut above = Above::new();
         let mut filling = Filling::new(self.layout.size());
-        let mut rest = entries;
-        while let Some(first) = rest.first() {
+        let mut next = 0;
+        while let Some(first) = entries.get(next) {
             pgrx::check_for_interrupts!();
             fault::point("before_index_leaf");
             let leaf = above.leaf_of(self, table, first);
-            let mut done = leaf.map_or(0, |leaf| self.fill(leaf, rest, &mut filling));
+            let included = included.get(next..).unwrap_or_default();
+            let mut done = leaf.map_or(0, |leaf| {
+                self.fill(leaf, &entries[next..], included, &mut filling)
+            });
             if done == 0 {
                 // The leaf is full, or has been split since, or there is none.
                 above.forget();
-                by_server(first);
+                by_server(next);
                 done = 1;
             }
-            rest = &rest[done..];
+            next += done;
         }
     }
 
     /// Puts those entries into a leaf that belong there, as many as it has room for; returns how many.
-    fn fill(&self, block: u32, entries: &[Key], filling: &mut Filling) -> usize {
+    fn fill(&self, block: u32, entries: &[Key], included: &[i64], filling: &mut Filling) -> usize {
         // SAFETY: the index is open and locked; the page is pinned, and locked while it is looked at.
         unsafe {
             let buffer = pg_sys::ReadBuffer(self.index, block);
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
             let page = pg_sys::BufferGetPage(buffer);
             let mut leaf = Leaf::new(&mut *page.cast::<[u8; PAGE]>());
-            filling.plan(leaf.page(), &self.layout, entries);
+            filling.plan(leaf.page(), &self.layout, entries, included);
             let count = filling.positions.len();
             if count > 0 {
                 self.add(buffer, &mut leaf, filling);
@@ -176,7 +196,7 @@ impl Filling {
     }
 
     /// Takes entries from the beginning as long as they belong here and nothing but their place is to be found.
-    fn plan(&mut self, leaf: Page, layout: &Layout, entries: &[Key]) {
+    fn plan(&mut self, leaf: Page, layout: &Layout, entries: &[Key], included: &[i64]) {
         self.positions.clear();
         self.tuples.clear();
         if !leaf.is_leaf_to_fill() {
@@ -185,7 +205,7 @@ impl Filling {
         let mut room = leaf.room();
         let taken_by_one = self.size + size_of::<pg_sys::ItemIdData>();
         let mut from = 0;
-        for key in entries {
+        for (which, key) in entries.iter().enumerate() {
             if room < taken_by_one || leaf.reaches(key, layout) != Some(true) {
                 return;
             }
@@ -194,7 +214,8 @@ impl Filling {
             };
             let start = self.tuples.len();
             self.tuples.resize(start + self.size, 0);
-            layout.write(key, &mut self.tuples[start..]);
+            let included = included.get(which).copied().unwrap_or_default();
+            layout.write(key, included, &mut self.tuples[start..]);
             self.positions.push(position);
             room -= taken_by_one;
             from = position;
@@ -242,7 +263,7 @@ impl Above {
         unsafe {
             let start = tuple.as_mut_ptr().cast::<u8>();
             tree.layout
-                .write(key, std::slice::from_raw_parts_mut(start, tree.layout.size()));
+                .write(key, 0, std::slice::from_raw_parts_mut(start, tree.layout.size()));
             let block = compat::page_above_leaf(tree.index, table.as_ptr(), start.cast())?;
             let buffer = pg_sys::ReadBuffer(tree.index, block);
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);

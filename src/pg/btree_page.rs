@@ -1,4 +1,4 @@
-//! A page of a b-tree whose keys are whole numbers, seen through the lock that its caller holds. No call into the server: what
+//! A page of a b-tree whose keys are numbers, seen through the lock that its caller holds. No call into the server: what
 //! the server's functions would do at the price of a call for each comparison is written out here, for what is plain. What
 //! is not plain is said to be so, and left to the server.
 
@@ -76,58 +76,110 @@ pub fn unpack_place(place: u64) -> pg_sys::ItemPointerData {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     columns: Vec<Column>,
+    /// Where a column of eight bytes begins that is no part of the key.
+    included: Option<usize>,
     size: usize,
+}
+
+/// What a column of an index holds. In a key all are whole numbers of which the order is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Small,
+    Wide,
+    /// A double, as `ordered` has it.
+    Double,
+}
+
+impl Kind {
+    fn width(self) -> usize {
+        match self {
+            Kind::Small => 4,
+            Kind::Wide | Kind::Double => 8,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Column {
     at: usize,
-    wide: bool,
+    kind: Kind,
 }
 
 impl Column {
     fn end(&self) -> usize {
-        self.at + if self.wide { 8 } else { 4 }
+        self.at + self.kind.width()
     }
 }
 
+/// A double as a whole number, in the order of the server: NaN above all, and both zeros alike.
+pub fn ordered(double: f64) -> i64 {
+    let double = if double == 0.0 { 0.0 } else { double };
+    if double.is_nan() {
+        return i64::MAX;
+    }
+    turned(double.to_bits().cast_signed())
+}
+
+/// The double of which `ordered` made this.
+pub fn unordered(number: i64) -> f64 {
+    match number {
+        i64::MAX => f64::NAN,
+        number => f64::from_bits(turned(number).cast_unsigned()),
+    }
+}
+
+/// Of negative doubles the greater one has the smaller bits behind the sign.
+fn turned(bits: i64) -> i64 {
+    if bits < 0 { bits ^ i64::MAX } else { bits }
+}
+
 impl Layout {
-    /// For columns that are eight bytes wide, or four.
-    pub fn of(wide: &[bool]) -> Layout {
+    pub fn of(kinds: &[Kind]) -> Layout {
         let mut at = TUPLE_HEADER;
-        let mut columns = Vec::with_capacity(wide.len());
-        for &wide in wide {
-            let width = if wide { 8 } else { 4 };
+        let mut columns = Vec::with_capacity(kinds.len());
+        for &kind in kinds {
             let column = Column {
-                at: at.next_multiple_of(width),
-                wide,
+                at: at.next_multiple_of(kind.width()),
+                kind,
             };
             at = column.end();
             columns.push(column);
         }
         Layout {
             columns,
+            included: None,
             size: at.next_multiple_of(8),
         }
+    }
+
+    /// With a column of eight bytes behind, which orders nothing.
+    pub fn with_included(mut self) -> Layout {
+        self.included = Some(self.size);
+        self.size += 8;
+        self
     }
 
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// The tuple of an entry, `size` bytes long.
-    pub fn write(&self, key: &Key, tuple: &mut [u8]) {
+    /// The tuple of an entry, `size` bytes long; `included` counts if there is such a column.
+    pub fn write(&self, key: &Key, included: i64, tuple: &mut [u8]) {
         tuple.fill(0);
         put(tuple, 0, (key.place >> 32) as u16);
         put(tuple, 2, (key.place >> 16) as u16);
         put(tuple, 4, key.place as u16);
         put(tuple, INFO, self.size as u16);
         for (column, value) in self.columns.iter().zip(key.values) {
-            if column.wide {
-                tuple[column.at..column.at + 8].copy_from_slice(&value.to_ne_bytes());
-            } else {
-                tuple[column.at..column.at + 4].copy_from_slice(&(value as i32).to_ne_bytes());
+            let place = &mut tuple[column.at..column.end()];
+            match column.kind {
+                Kind::Small => place.copy_from_slice(&(value as i32).to_ne_bytes()),
+                Kind::Wide => place.copy_from_slice(&value.to_ne_bytes()),
+                Kind::Double => place.copy_from_slice(&unordered(value).to_ne_bytes()),
             }
+        }
+        if let Some(at) = self.included {
+            tuple[at..at + 8].copy_from_slice(&included.to_ne_bytes());
         }
     }
 }
@@ -292,10 +344,10 @@ impl<'a> Page<'a> {
             return None;
         }
         for (column, value) in layout.columns.iter().zip(key.values).take(held) {
-            let found = if column.wide {
-                self.double_word(at + column.at)
-            } else {
-                i64::from(self.word(at + column.at) as i32)
+            let found = match column.kind {
+                Kind::Small => i64::from(self.word(at + column.at) as i32),
+                Kind::Wide => self.double_word(at + column.at),
+                Kind::Double => ordered(f64::from_bits(self.double_word(at + column.at).cast_unsigned())),
             };
             if value != found {
                 return Some(value.cmp(&found));

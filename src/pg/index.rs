@@ -4,11 +4,11 @@ use pgrx::pg_sys;
 
 use super::btree::Tree;
 use super::btree_page::{COLUMNS, Key, pack_place, unpack_place};
-use super::compat;
 use super::heap_page::block_of;
 use super::layout;
 use super::memory::Scratch;
 use super::relation::Relation;
+use super::write_index::WriteIndex;
 use crate::shmem;
 use crate::staging::batch::{Batch, Row};
 use crate::staging::reading::{ATTRIBUTE_ID, INGESTED_AT, Tuple};
@@ -36,8 +36,7 @@ enum Method {
 }
 
 pub struct Index {
-    pointer: pg_sys::Relation,
-    info: *mut pg_sys::IndexInfo,
+    open: WriteIndex,
     method: Method,
     /// The table's columns, counted from 0.
     columns: Vec<usize>,
@@ -53,7 +52,7 @@ impl Index {
         for oid in oids {
             let index = Index::open(oid, table)?;
             // SAFETY: open.
-            if unsafe { (*index.info).ii_ReadyForInserts } {
+            if unsafe { (*index.open.info).ii_ReadyForInserts } {
                 indexes.push(index);
             }
         }
@@ -63,11 +62,10 @@ impl Index {
     fn open(oid: pg_sys::Oid, table: &Relation) -> Option<Index> {
         // SAFETY: an index of an open table; dropped with its handle, whatever comes of the questions below.
         unsafe {
-            let pointer = pg_sys::index_open(oid, pg_sys::RowExclusiveLock as i32);
-            let info = pg_sys::BuildIndexInfo(pointer);
+            let open = WriteIndex::open(oid, pg_sys::RowExclusiveLock);
+            let (pointer, info) = (open.pointer, open.info);
             let mut index = Index {
-                pointer,
-                info,
+                open,
                 method: Method::Each,
                 columns: Vec::new(),
                 has_keeper: false,
@@ -92,7 +90,7 @@ impl Index {
 
     fn brin_method(&self, table: &Relation) -> Method {
         // SAFETY: an open BRIN index; a support function of its first column.
-        let kind = unsafe { pg_sys::index_getprocid(self.pointer, 1, BRIN_KIND) };
+        let kind = unsafe { pg_sys::index_getprocid(self.open.pointer, 1, BRIN_KIND) };
         let one_time = self.columns == [INGESTED_AT] && layout::is_never_null(table, INGESTED_AT);
         if one_time && kind == pg_sys::Oid::from(pg_sys::F_BRIN_MINMAX_OPCINFO) {
             Method::LeastAndGreatest
@@ -152,11 +150,11 @@ impl Index {
 
     fn insert_keys(&self, table: &Relation, keys: &[Key], scratch: &Scratch) {
         // SAFETY: an open index of the b-tree kind, until the end of this.
-        let tree = unsafe { Tree::of(self.pointer) };
+        let tree = unsafe { Tree::of(self.open.pointer, false) };
         for chunk in keys.chunks(CHUNK) {
             pgrx::check_for_interrupts!();
             scratch.within(|| match &tree {
-                Some(tree) => tree.insert(table, chunk, |key| self.insert_key(table, key)),
+                Some(tree) => tree.insert(table, chunk, &[], |place| self.insert_key(table, &chunk[place])),
                 None => chunk.iter().for_each(|key| self.insert_key(table, key)),
             });
             scratch.reset();
@@ -215,14 +213,14 @@ impl Index {
         // SAFETY: both are open and locked; the callers give arrays of the width that the index has.
         unsafe {
             pg_sys::index_insert(
-                self.pointer,
+                self.open.pointer,
                 values.as_mut_ptr(),
                 nulls.as_mut_ptr(),
                 &mut place,
                 table.as_ptr(),
                 pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
                 false,
-                self.info,
+                self.open.info,
             );
         }
     }
@@ -283,17 +281,4 @@ fn extremes(rows: &[Row], places: &[pg_sys::ItemPointerData]) -> Vec<u32> {
         start = end;
     }
     chosen
-}
-
-impl Drop for Index {
-    fn drop(&mut self) {
-        // After an error the rollback closes it.
-        if !std::thread::panicking() {
-            // SAFETY: opened here, closed once; the lock stays to the end of the transaction.
-            unsafe {
-                compat::end_index_insertions(self.pointer, self.info);
-                pg_sys::index_close(self.pointer, pg_sys::NoLock as i32);
-            }
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Where rows are found by a key of two bigints: what the pages of a unique b-tree say, read without the server's search. It is a
+//! Where rows are found by a key of a few whole numbers: what the pages of a unique b-tree say, read without the server's search. It is a
 //! hint, no more. Between the look at a page and the look at the row anything may happen, so whoever asks looks whether there is a
 //! row with that key for his snapshot. If there is, it is the one; if not, the server is asked.
 //!
@@ -7,7 +7,7 @@
 
 use pgrx::pg_sys;
 
-use super::btree_page::{Key, Layout, PAGE, Page};
+use super::btree_page::{COLUMNS, Key, Kind, Layout, PAGE, Page};
 use super::compat;
 
 pub struct KeyPages {
@@ -37,13 +37,13 @@ enum State {
 
 impl KeyPages {
     /// # Safety
-    /// The index must be a unique b-tree on two bigints, in ascending order. It and its table must be open, and locked, as long as
+    /// The index must be a unique b-tree on columns of these kinds, three at most, in ascending order. It and its table must be open, and locked, as long as
     /// this lives.
-    pub unsafe fn new(table: pg_sys::Relation, index: pg_sys::Relation) -> KeyPages {
+    pub unsafe fn new(table: pg_sys::Relation, index: pg_sys::Relation, kinds: &[Kind]) -> KeyPages {
         KeyPages {
             index,
             table,
-            layout: Layout::of(&[true, true]),
+            layout: Layout::of(kinds),
             above: None,
             leaf: 0,
             last: None,
@@ -53,7 +53,7 @@ impl KeyPages {
     }
 
     /// Where the row with this key may be.
-    pub fn place(&mut self, first: i64, second: i64) -> Option<pg_sys::ItemPointerData> {
+    pub fn place(&mut self, values: [i64; COLUMNS]) -> Option<pg_sys::ItemPointerData> {
         match self.state {
             State::Unasked => {
                 self.state = State::New;
@@ -63,10 +63,7 @@ impl KeyPages {
             State::New | State::Known => {}
         }
         // The least that there can be with these values.
-        let key = Key {
-            values: [first, second, 0, 0],
-            place: 0,
-        };
+        let key = Key { values, place: 0 };
         let in_order = self.last.is_some_and(|last| last < key);
         self.last = Some(key);
         if in_order
@@ -104,14 +101,14 @@ impl KeyPages {
     fn copy_above(&mut self, key: &Key) -> Option<()> {
         let mut tuple = [0u64; 4];
         let copy = self.above.get_or_insert_with(|| Box::new([0; PAGE]));
-        // SAFETY: the index is open and locked; the page is copied under its lock. The tuple is aligned, and large enough for two
-        // bigints and a header.
+        // SAFETY: the index is open and locked; the page is copied under its lock. The tuple is aligned, and large enough for
+        // three columns and a header.
         unsafe {
             self.blocks =
                 pg_sys::RelationGetNumberOfBlocksInFork(self.table, pg_sys::ForkNumber::MAIN_FORKNUM);
             let start = tuple.as_mut_ptr().cast::<u8>();
             self.layout
-                .write(key, std::slice::from_raw_parts_mut(start, self.layout.size()));
+                .write(key, 0, std::slice::from_raw_parts_mut(start, self.layout.size()));
             let block = compat::page_above_leaf(self.index, self.table, start.cast())?;
             let buffer = pg_sys::ReadBuffer(self.index, block);
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);

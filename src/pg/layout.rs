@@ -46,6 +46,22 @@ const PROJECTION: [Column; 6] = [
     ("hot_times", pg_sys::BYTEAOID, false),
 ];
 
+/// What those of the values by which entities are found must be.
+const SEARCH: [Column; 7] = [
+    ("tenant_id", pg_sys::INT8OID, true),
+    ("entity_id", pg_sys::INT8OID, true),
+    ("value_num", pg_sys::FLOAT8OID, false),
+    ("value_int", pg_sys::INT8OID, false),
+    ("document_place", pg_sys::INT8OID, true),
+    ("attribute_id", pg_sys::INT4OID, true),
+    ("value_text", pg_sys::TEXTOID, false),
+];
+
+/// The columns of that table and nothing else, and no constraint that could refuse a row.
+pub fn is_search(relation: &Relation) -> bool {
+    has_columns(relation, &SEARCH) && takes_all(relation, &SEARCH)
+}
+
 /// The columns of the projection and nothing else, and no constraint that could refuse a document.
 pub fn is_projection(relation: &Relation) -> bool {
     has_columns(relation, &PROJECTION) && takes_all(relation, &PROJECTION)

@@ -12,7 +12,7 @@ use super::btree_page::pack_place;
 use super::citus;
 use super::compat;
 pub use super::entity_rows::Row;
-use super::entity_rows::{COLUMNS, KEYS, Key, Lookup};
+use super::entity_rows::{COLUMNS, KEYS, KINDS, Key, Lookup};
 use super::layout;
 use super::lock;
 use super::memory::Scratch;
@@ -123,7 +123,7 @@ impl Leaf {
         let mut snapshot = Box::<pg_sys::SnapshotData>::default();
         snapshot.snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
         // SAFETY: all three are kept beside it, the snapshot at its place in its box.
-        let lookup = unsafe { Lookup::new(&relation, &key, &raw mut *snapshot) };
+        let lookup = unsafe { Lookup::new(&relation, key.open.pointer, &raw mut *snapshot, KINDS, [0, 1]) };
         Leaf {
             lookup,
             snapshot,
@@ -134,7 +134,7 @@ impl Leaf {
 
     /// The row of an entity as it was last committed.
     pub fn find(&mut self, tenant_id: i64, entity_id: i64) -> Found {
-        let Some(row) = self.lookup.find(tenant_id, entity_id) else {
+        let Some(row) = self.lookup.find([tenant_id, entity_id]) else {
             return Found::Nothing;
         };
         // The server notes who is about to insert it or to take it away.
@@ -176,7 +176,7 @@ impl Leaf {
             }
             let on_chain = u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0;
             if on_chain {
-                Written::At(row.root)
+                Written::At(row.root())
             } else {
                 self.index(
                     &mut (*tuple).t_self,
@@ -278,14 +278,14 @@ impl Leaf {
         // SAFETY: open for writing; as many keys as the index has columns.
         unsafe {
             pg_sys::index_insert(
-                self.key.pointer,
+                self.key.open.pointer,
                 keys.as_mut_ptr(),
                 [false; KEYS].as_mut_ptr(),
                 place,
                 self.relation.as_ptr(),
                 check,
                 unchanged,
-                self.key.info,
+                self.key.open.info,
             )
         }
     }
@@ -359,7 +359,7 @@ impl Reader {
                 return None;
             }
             Some(ReadLeaf {
-                lookup: Lookup::new(&relation, &key, snapshot),
+                lookup: Lookup::new(&relation, key.open.pointer, snapshot, KINDS, [0, 1]),
                 _key: key,
                 _relation: relation,
             })
@@ -370,6 +370,6 @@ impl Reader {
 impl ReadLeaf {
     /// `hint`: where an index found it once, 0 if that is not known.
     pub fn find(&mut self, tenant_id: i64, entity_id: i64, hint: u64) -> Option<Row> {
-        self.lookup.find_near(hint, tenant_id, entity_id)
+        self.lookup.find_near(hint, [tenant_id, entity_id])
     }
 }

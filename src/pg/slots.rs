@@ -58,7 +58,6 @@ impl Slots {
 
     /// Puts each row into a slot, without copying it: until the next call the batch stays as it is.
     fn fill(&mut self, batch: &mut Batch, rows: &[Row]) {
-        self.have(rows.len());
         self.tuples.clear();
         self.tuples.reserve(rows.len());
         for row in rows {
@@ -69,6 +68,12 @@ impl Slots {
                 ..Default::default()
             });
         }
+        self.fill_slots();
+    }
+
+    /// With the tuples that are there.
+    fn fill_slots(&mut self) {
+        self.have(self.tuples.len());
         for (slot, tuple) in self.slots.iter().zip(&mut self.tuples) {
             // SAFETY: copies of a slot for heap tuples. A slot that says it owns its tuple is not asked to copy it;
             // nobody clears or drops these slots, their context goes as a whole, so nothing is freed that is not theirs.
@@ -85,14 +90,27 @@ impl Slots {
 
     /// Inserts rows into a heap, at most MOST of them. What the server allocates for them lies in `scratch`.
     pub fn insert(&mut self, relation: &Relation, batch: &mut Batch, rows: &[Row], scratch: &Scratch) {
-        pgrx::check_for_interrupts!();
         self.fill(batch, rows);
+        self.insert_all(relation, scratch);
+    }
+
+    /// The same with tuples that the server has formed; their places are only told by `places`.
+    pub fn insert_formed(&mut self, relation: &Relation, tuples: &[pg_sys::HeapTuple], scratch: &Scratch) {
+        self.tuples.clear();
+        // SAFETY: formed by the caller a moment ago.
+        self.tuples.extend(tuples.iter().map(|tuple| unsafe { **tuple }));
+        self.fill_slots();
+        self.insert_all(relation, scratch);
+    }
+
+    fn insert_all(&mut self, relation: &Relation, scratch: &Scratch) {
+        pgrx::check_for_interrupts!();
         // SAFETY: open and locked; the slots hold one tuple each.
         scratch.within(|| unsafe {
             pg_sys::heap_multi_insert(
                 relation.as_ptr(),
                 self.slots.as_mut_ptr(),
-                rows.len() as i32,
+                self.tuples.len() as i32,
                 pg_sys::GetCurrentCommandId(true),
                 0,
                 std::ptr::null_mut(),

@@ -7,7 +7,7 @@ fn key(values: [i64; COLUMNS], place: u64) -> Key {
 }
 
 fn layout() -> Layout {
-    Layout::of(&[true, false, true, true])
+    Layout::of(&[Kind::Wide, Kind::Small, Kind::Wide, Kind::Wide])
 }
 
 /// An empty page that has a right neighbour or not.
@@ -31,7 +31,7 @@ pub fn append(bytes: &mut [u8; PAGE], tuple: &[u8]) {
 fn tuple(key: &Key) -> Vec<u8> {
     let layout = layout();
     let mut tuple = vec![0; layout.size()];
-    layout.write(key, &mut tuple);
+    layout.write(key, 0, &mut tuple);
     tuple
 }
 
@@ -86,8 +86,8 @@ fn keys_of(page: Page) -> Vec<i64> {
 #[test]
 fn tuples_are_laid_out_as_the_server_does() {
     assert_eq!(layout().size(), 40);
-    assert_eq!(Layout::of(&[false]).size(), 16);
-    assert_eq!(Layout::of(&[false, false, true]).size(), 24);
+    assert_eq!(Layout::of(&[Kind::Small]).size(), 16);
+    assert_eq!(Layout::of(&[Kind::Small, Kind::Small, Kind::Wide]).size(), 24);
     let tuple = tuple(&key([1, -2, 3, -4], 5 << 32 | 6 << 16 | 7));
     assert_eq!(tuple[..8], [5, 0, 6, 0, 7, 0, 40, 0]);
     assert_eq!(tuple[8..16], 1i64.to_ne_bytes());
