@@ -37,6 +37,24 @@ pub fn check_trees(session: &mut Session) {
     assert!(!checked.is_empty(), "facts have no b-tree");
 }
 
+/// Checks the table of values by which entities are found: its pages, that every row is in its indexes, and that no key is there twice.
+#[track_caller]
+pub fn check_search(session: &mut Session) {
+    session.exec("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA public");
+    let faults = session.rows("SELECT * FROM public.verify_heapam('entity_search')");
+    assert_eq!(faults, Vec::<Vec<String>>::new());
+    let checked = session.rows(
+        "SELECT public.bt_index_parent_check(indexrelid, true, true) FROM pg_index WHERE indrelid = 'entity_search'::regclass",
+    );
+    assert_eq!(checked.len(), 4);
+    session.exec("SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off");
+    let twice = session.rows(
+        "SELECT tenant_id, attribute_id, entity_id FROM entity_search GROUP BY 1, 2, 3 HAVING count(*) > 1",
+    );
+    session.exec("RESET enable_indexscan; RESET enable_indexonlyscan; RESET enable_bitmapscan");
+    assert_eq!(twice, Vec::<Vec<String>>::new());
+}
+
 /// Checks the pages of a staging table, and that its visibility map promises nothing that is not so.
 #[track_caller]
 pub fn check_staging(session: &mut Session, door: &str) {

@@ -282,3 +282,73 @@ fn a_search_that_begins_near_finds_the_same() {
         }
     }
 }
+
+/// As the server orders them: NaN above all, both zeros alike.
+#[test]
+fn doubles_keep_their_order_as_whole_numbers() {
+    let doubles = [
+        f64::NEG_INFINITY,
+        f64::MIN,
+        -1.5,
+        -1.0,
+        -f64::MIN_POSITIVE,
+        -f64::from_bits(1),
+        0.0,
+        f64::from_bits(1),
+        f64::MIN_POSITIVE,
+        0.1,
+        1.0,
+        1.5,
+        f64::MAX,
+        f64::INFINITY,
+        f64::NAN,
+    ];
+    assert!(doubles.map(ordered).is_sorted_by(|left, right| left < right));
+    for double in doubles {
+        assert_eq!(ordered(unordered(ordered(double))), ordered(double));
+        assert!(double.is_nan() || unordered(ordered(double)) == double);
+    }
+    assert_eq!(ordered(-0.0), ordered(0.0));
+    assert_eq!(unordered(ordered(-0.0)).to_bits(), 0.0f64.to_bits());
+    assert_eq!(ordered(-f64::NAN), ordered(f64::NAN));
+}
+
+#[test]
+fn entries_with_doubles_and_what_is_included_are_put_where_they_belong() {
+    let layout = Layout::of(&[Kind::Wide, Kind::Small, Kind::Double, Kind::Wide]).with_included();
+    assert_eq!(layout.size(), 48);
+    let written = |double: f64, entity, place, included| {
+        let mut tuple = vec![0; layout.size()];
+        let key = key([1, 2, ordered(double), entity], place);
+        layout.write(&key, included, &mut tuple);
+        (key, tuple)
+    };
+    let doubles = [f64::NEG_INFINITY, -2.0, -1.0, 0.0, 3.5, f64::NAN];
+    let mut page = empty(0, 0);
+    for (place, double) in doubles.iter().enumerate() {
+        append(&mut page, &written(*double, 7, place as u64, 77).1);
+    }
+    let page = Page::new(&page);
+    for (place, double) in doubles.iter().enumerate() {
+        let position = |entity| {
+            let (key, _) = written(*double, entity, place as u64, 0);
+            page.position(&key, &layout, 0)
+        };
+        let item = place as u16 + 1;
+        assert_eq!(
+            (position(6), position(8)),
+            (Some(item), Some(item + 1)),
+            "{double}"
+        );
+        assert_eq!(position(7), None, "{double} is there");
+        let (tuple, _) = page.tuple(item).expect("an item");
+        let number = |at: usize| <[u8; 8]>::try_from(&tuple[at..at + 8]).expect("eight bytes");
+        let stored = f64::from_ne_bytes(number(24));
+        assert!(
+            stored == *double || stored.is_nan() && double.is_nan(),
+            "{stored}"
+        );
+        assert_eq!(i64::from_ne_bytes(number(32)), 7);
+        assert_eq!(i64::from_ne_bytes(number(40)), 77);
+    }
+}
