@@ -453,21 +453,36 @@ impl<'a> Page<'a> {
         (not_left || self.is_leftmost()) && self.reaches(key, layout) == Some(true)
     }
 
-    /// Of a leaf: the place in the table that the first entry with these values names, whatever its own. None if there is none, or
-    /// only the server can say.
-    pub fn first_place(self, key: &Key, layout: &Layout) -> Option<pg_sys::ItemPointerData> {
-        let item = self
-            .position(key, layout, 0)
-            .filter(|item| *item <= self.items())?;
-        let at = self.tuple_at(item);
-        let found = Key {
-            place: self.place_at(at),
-            ..*key
-        };
-        // With its own place the key is equal, if the values are. Of a posting list the place is something else.
-        let is_list = self.number(at + INFO) & OTHER_USE != 0;
-        let is_equal = !is_list && self.compare(&found, layout, item) == Some(Ordering::Equal);
-        is_equal.then(|| unpack_place(found.place))
+    /// Of a leaf: adds the places in the table that entries with these values name, whatever their own, but for those marked as dead.
+    /// None if only the server can say.
+    pub fn places(self, key: &Key, layout: &Layout, places: &mut Vec<u64>) -> Option<()> {
+        let mut item = self.position(key, layout, 0)?;
+        while item <= self.items() {
+            let at = self.tuple_at(item);
+            let is_list = self.number(at + INFO) & OTHER_USE != 0;
+            let list = if is_list {
+                (self.place_at(at) >> 16) as usize
+            } else {
+                0
+            };
+            if at + list + PLACE > PAGE {
+                return None;
+            }
+            // With its own place the key is equal, if the values are.
+            let place = self.place_at(at + list);
+            if self.compare(&Key { place, ..*key }, layout, item) != Some(Ordering::Equal) {
+                break;
+            }
+            if is_list {
+                return None;
+            }
+            let (_, is_dead) = self.tuple(item)?;
+            if !is_dead {
+                places.push(place);
+            }
+            item += 1;
+        }
+        Some(())
     }
 
     /// Of a leaf: before which item an entry comes. None when it is, or falls into, one that is there.

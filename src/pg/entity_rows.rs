@@ -14,6 +14,10 @@ pub const KEYS: usize = 2;
 pub type Row = rows_by_key::Row<COLUMNS>;
 
 pub type Lookup = rows_by_key::Lookup<KEYS, COLUMNS>;
+pub type Near = rows_by_key::Near<KEYS, COLUMNS>;
+
+/// Where the key is in a row.
+pub const PLACES: [usize; KEYS] = [0, 1];
 
 /// Tenant and entity.
 pub const KINDS: [Kind; KEYS] = [Kind::Wide; KEYS];

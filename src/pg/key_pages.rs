@@ -7,7 +7,7 @@
 
 use pgrx::pg_sys;
 
-use super::btree_page::{COLUMNS, Key, Kind, Layout, PAGE, Page};
+use super::btree_page::{COLUMNS, Key, Kind, Layout, PAGE, Page, unpack_place};
 use super::compat;
 
 pub struct KeyPages {
@@ -22,6 +22,8 @@ pub struct KeyPages {
     /// Pages of the table when the page was copied: it never gets shorter while it is open.
     blocks: u32,
     state: State,
+    /// What was found last.
+    places: Vec<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,11 +51,25 @@ impl KeyPages {
             last: None,
             blocks: 0,
             state: State::Unasked,
+            places: Vec::with_capacity(16),
         }
     }
 
-    /// Where the row with this key may be.
-    pub fn place(&mut self, values: [i64; COLUMNS]) -> Option<pg_sys::ItemPointerData> {
+    /// Where the row with this key may be: how many places there are, of which `known` tells each, the newest mostly last.
+    pub fn find(&mut self, values: [i64; COLUMNS]) -> usize {
+        self.places.clear();
+        if self.look_for(values).is_none() {
+            self.places.clear();
+        }
+        self.places.len()
+    }
+
+    pub fn known(&self, number: usize) -> pg_sys::ItemPointerData {
+        unpack_place(self.places[number])
+    }
+
+    /// None if only the server can say.
+    fn look_for(&mut self, values: [i64; COLUMNS]) -> Option<()> {
         match self.state {
             State::Unasked => {
                 self.state = State::New;
@@ -68,15 +84,15 @@ impl KeyPages {
         self.last = Some(key);
         if in_order
             && self.leaf != 0
-            && let Look::Found(place) = self.look(&key)
+            && let Look::Found(found) = self.look(&key)
         {
-            return place;
+            return found;
         }
         let block = self.leaf_of(&key)?;
         // SAFETY: the index is open and locked; a page that was there stays there.
         unsafe { self.leaf = pg_sys::ReleaseAndReadBuffer(self.leaf, self.index, block) };
         match self.look(&key) {
-            Look::Found(place) => place,
+            Look::Found(found) => found,
             Look::Elsewhere => {
                 // It was split since the page above was copied.
                 self.state = State::New;
@@ -121,26 +137,29 @@ impl KeyPages {
     }
 
     /// Looks for the key on the leaf that is pinned.
-    fn look(&self, key: &Key) -> Look {
+    fn look(&mut self, key: &Key) -> Look {
         // SAFETY: the page is pinned, and locked while it is looked at.
         unsafe {
             pg_sys::LockBuffer(self.leaf, pg_sys::BUFFER_LOCK_SHARE as i32);
             let page = pg_sys::BufferGetPage(self.leaf);
             let page = Page::new(&*page.cast::<[u8; PAGE]>());
             let is_here = page.is_in_use(0) && page.reaches(key, &self.layout) == Some(true);
-            let place = is_here.then(|| page.first_place(key, &self.layout)).flatten();
+            let places = &mut self.places;
+            let found = is_here.then(|| page.places(key, &self.layout, places)).flatten();
             pg_sys::LockBuffer(self.leaf, pg_sys::BUFFER_LOCK_UNLOCK as i32);
             if !is_here {
                 return Look::Elsewhere;
             }
-            Look::Found(place.filter(|place| super::heap_page::block_of(place) < self.blocks))
+            let blocks = u64::from(self.blocks);
+            self.places.retain(|place| place >> 16 < blocks);
+            Look::Found(found)
         }
     }
 }
 
 enum Look {
-    /// Nothing, if the key is not there or only the server can say where.
-    Found(Option<pg_sys::ItemPointerData>),
+    /// All that there is; nothing, if only the server can say.
+    Found(Option<()>),
     Elsewhere,
 }
 

@@ -12,7 +12,7 @@ use super::btree_page::pack_place;
 use super::citus;
 use super::compat;
 pub use super::entity_rows::Row;
-use super::entity_rows::{COLUMNS, KEYS, KINDS, Key, Lookup};
+use super::entity_rows::{COLUMNS, KEYS, KINDS, Key, Lookup, Near, PLACES};
 use super::layout;
 use super::lock;
 use super::memory::Scratch;
@@ -123,7 +123,7 @@ impl Leaf {
         let mut snapshot = Box::<pg_sys::SnapshotData>::default();
         snapshot.snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
         // SAFETY: all three are kept beside it, the snapshot at its place in its box.
-        let lookup = unsafe { Lookup::new(&relation, key.open.pointer, &raw mut *snapshot, KINDS, [0, 1]) };
+        let lookup = unsafe { Lookup::new(&relation, key.open.pointer, &raw mut *snapshot, KINDS, PLACES) };
         Leaf {
             lookup,
             snapshot,
@@ -316,9 +316,12 @@ pub struct Reader {
 
 /// A leaf to be read. What looks at the others is dropped first.
 pub struct ReadLeaf {
-    lookup: Lookup,
-    _key: Key,
-    _relation: Relation,
+    near: Near,
+    /// As soon as something is not where it was.
+    lookup: Option<Lookup>,
+    snapshot: pg_sys::Snapshot,
+    key: Key,
+    relation: Relation,
 }
 
 impl Reader {
@@ -359,9 +362,11 @@ impl Reader {
                 return None;
             }
             Some(ReadLeaf {
-                lookup: Lookup::new(&relation, key.open.pointer, snapshot, KINDS, [0, 1]),
-                _key: key,
-                _relation: relation,
+                near: Near::new(&relation, snapshot, KINDS, PLACES),
+                lookup: None,
+                snapshot,
+                key,
+                relation,
             })
         }
     }
@@ -370,6 +375,20 @@ impl Reader {
 impl ReadLeaf {
     /// `hint`: where an index found it once, 0 if that is not known.
     pub fn find(&mut self, tenant_id: i64, entity_id: i64, hint: u64) -> Option<Row> {
-        self.lookup.find_near(hint, [tenant_id, entity_id])
+        let key = [tenant_id, entity_id];
+        if let Some(row) = self.near.find(hint, key) {
+            return Some(row);
+        }
+        // SAFETY: all of it is kept beside it, and the snapshot is the caller's as before.
+        let lookup = self.lookup.get_or_insert_with(|| unsafe {
+            Lookup::new(
+                &self.relation,
+                self.key.open.pointer,
+                self.snapshot,
+                KINDS,
+                PLACES,
+            )
+        });
+        lookup.find(key)
     }
 }

@@ -152,12 +152,6 @@ impl ValueRows {
         let Some(found) = self.lookup.find(row.key()) else {
             return Cleared::Yes;
         };
-        if row
-            .value
-            .is_some_and(|value| says(&found.values, &found.nulls, value))
-        {
-            return Cleared::AsItIs;
-        }
         // SAFETY: our own snapshot, in which the server notes who is about to insert the row or to take it away.
         let (inserter, deleter) = unsafe {
             let snapshot = &raw const *self.snapshot;
@@ -167,10 +161,19 @@ impl ValueRows {
             )
         };
         let nobody = pg_sys::TransactionId::INVALID;
+        // Even if it says the same: it may be gone in a moment.
+        if (inserter, deleter) != (nobody, nobody) {
+            return Cleared::Busy;
+        }
+        if row
+            .value
+            .is_some_and(|value| says(&found.values, &found.nulls, value))
+        {
+            return Cleared::AsItIs;
+        }
         // SAFETY: writing was allowed when the document was written.
         let command = unsafe { pg_sys::GetCurrentCommandId(true) };
-        let is_free = (inserter, deleter) == (nobody, nobody);
-        if is_free && single::delete(self.relation.as_ptr(), found.place, command) {
+        if single::delete(self.relation.as_ptr(), found.place, command) {
             Cleared::Yes
         } else {
             Cleared::Busy
