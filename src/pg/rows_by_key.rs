@@ -212,7 +212,7 @@ impl<const KEYS: usize, const COLUMNS: usize> Near<KEYS, COLUMNS> {
         }
     }
 
-    /// The row with this key, if it is there that the snapshot sees it.
+    /// The row with this key, if it is there and the snapshot sees it.
     pub fn find(&mut self, hint: u64, key: [i64; KEYS]) -> Option<Row<COLUMNS>> {
         let block = u32::try_from(hint >> 16).ok()?;
         if hint == 0 || block >= self.blocks() {
