@@ -3,7 +3,8 @@
 
 use pgrx::pg_sys;
 
-use super::btree_page::{COLUMNS, Key, Kind, Layout, Leaf, MOST_TUPLES, PAGE, Page};
+use super::btree_key::{COLUMNS, Key, Kind, Layout};
+use super::btree_page::{Leaf, MOST_TUPLES, PAGE, Page};
 use super::compat;
 use super::fault;
 use super::relation::Relation;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 
-use super::btree_page::{pack_place, unpack_place};
+use super::btree_key::{pack_place, unpack_place};
 use super::relation::Relation;
 
 /// An installed extension.

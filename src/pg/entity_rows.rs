@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use super::btree_page::Kind;
+use super::btree_key::Kind;
 use super::jsonb::Jsonb;
 use super::rows_by_key;
 use super::write_index::WriteIndex;

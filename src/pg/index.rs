@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use super::btree::Tree;
-use super::btree_page::{COLUMNS, Key, pack_place, unpack_place};
+use super::btree_key::{COLUMNS, Key, pack_place, unpack_place};
 use super::heap_page::block_of;
 use super::layout;
 use super::memory::Scratch;

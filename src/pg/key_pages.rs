@@ -7,7 +7,8 @@
 
 use pgrx::pg_sys;
 
-use super::btree_page::{COLUMNS, Key, Kind, Layout, PAGE, Page, unpack_place};
+use super::btree_key::{COLUMNS, Key, Kind, Layout, unpack_place};
+use super::btree_page::{PAGE, Page};
 use super::compat;
 
 pub struct KeyPages {

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod arena;
 pub mod backtrace;
 pub mod btree;
+pub mod btree_key;
 pub mod btree_page;
 pub mod catalog;
 pub mod census;

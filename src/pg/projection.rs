@@ -8,7 +8,7 @@ use std::ffi::c_void;
 
 use pgrx::pg_sys;
 
-use super::btree_page::pack_place;
+use super::btree_key::pack_place;
 use super::citus;
 use super::compat;
 pub use super::entity_rows::Row;

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use super::btree_page::{self, Kind, pack_place, unpack_place};
+use super::btree_key::{self, Kind, pack_place, unpack_place};
 use super::compat;
 use super::key_pages::KeyPages;
 use super::relation::Relation;
@@ -108,7 +108,7 @@ impl<const KEYS: usize, const COLUMNS: usize> Lookup<KEYS, COLUMNS> {
     }
 
     pub fn find(&mut self, key: [i64; KEYS]) -> Option<Row<COLUMNS>> {
-        let mut values = [0; btree_page::COLUMNS];
+        let mut values = [0; btree_key::COLUMNS];
         values[..KEYS].copy_from_slice(&key);
         let count = self.pages.find(values);
         for number in (0..count).rev().take(MOST_PLACES) {
@@ -176,7 +176,7 @@ fn datums<const KEYS: usize>(kinds: &[Kind; KEYS], key: [i64; KEYS]) -> [pg_sys:
     std::array::from_fn(|part| match kinds[part] {
         Kind::Small => pg_sys::Datum::from(key[part] as i32),
         Kind::Wide => pg_sys::Datum::from(key[part]),
-        Kind::Double => pg_sys::Datum::from(btree_page::unordered(key[part]).to_bits()),
+        Kind::Double => pg_sys::Datum::from(btree_key::unordered(key[part]).to_bits()),
     })
 }
 

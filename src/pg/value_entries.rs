@@ -5,7 +5,8 @@
 
 use std::cmp::Ordering;
 
-use super::btree_page::{HAS_NULLS, INFO, Page};
+use super::btree_key::INFO;
+use super::btree_page::{HAS_NULLS, Page};
 use super::index_read::Scalar;
 
 /// Where columns are in a tuple, as the server lays them out; a text follows the attribute at once, and the entity the text.

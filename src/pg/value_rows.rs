@@ -7,7 +7,7 @@
 use pgrx::{IntoDatum, pg_sys};
 
 use super::btree::Tree;
-use super::btree_page::{Key, Kind, ordered, pack_place, unordered, unpack_place};
+use super::btree_key::{Key, Kind, ordered, pack_place, unordered, unpack_place};
 use super::citus;
 use super::entity_rows::content;
 use super::index_read::{ReadIndex, Scalar};

@@ -1,4 +1,5 @@
 use super::*;
+use crate::pg::btree_key::COLUMNS;
 
 const INNER: u32 = 1;
 
@@ -283,36 +284,6 @@ fn a_search_that_begins_near_finds_the_same() {
             assert_eq!(page.position(&at, &layout, from), expected);
         }
     }
-}
-
-/// As the server orders them: NaN above all, both zeros alike.
-#[test]
-fn doubles_keep_their_order_as_whole_numbers() {
-    let doubles = [
-        f64::NEG_INFINITY,
-        f64::MIN,
-        -1.5,
-        -1.0,
-        -f64::MIN_POSITIVE,
-        -f64::from_bits(1),
-        0.0,
-        f64::from_bits(1),
-        f64::MIN_POSITIVE,
-        0.1,
-        1.0,
-        1.5,
-        f64::MAX,
-        f64::INFINITY,
-        f64::NAN,
-    ];
-    assert!(doubles.map(ordered).is_sorted_by(|left, right| left < right));
-    for double in doubles {
-        assert_eq!(ordered(unordered(ordered(double))), ordered(double));
-        assert!(double.is_nan() || unordered(ordered(double)) == double);
-    }
-    assert_eq!(ordered(-0.0), ordered(0.0));
-    assert_eq!(unordered(ordered(-0.0)).to_bits(), 0.0f64.to_bits());
-    assert_eq!(ordered(-f64::NAN), ordered(f64::NAN));
 }
 
 #[test]
