@@ -3,7 +3,7 @@
 
 use cluster_tests::integrity::check_search;
 use cluster_tests::readings::build_attributes;
-use cluster_tests::{Cluster, Database, Session, shared};
+use cluster_tests::{Cluster, Database, SOON, Session, eventually, shared};
 
 const TYPES: [(&str, &str); 5] = [
     ("charge", "number"),
@@ -203,6 +203,34 @@ fn what_only_the_executor_may_write_says_the_same() {
         }
     }
     check(&mut session);
+}
+
+/// Who writes the table by hand is waited for, also where what is to be written is what his transaction would take away: two texts that
+/// begin alike.
+#[test]
+fn a_row_that_somebody_deletes_by_hand_is_there_afterwards() {
+    let (database, mut session) = searchable();
+    let mut other = database.connect();
+    let upsert = |end: &str| {
+        let text = "q".repeat(300);
+        format!("SELECT upsert_hot_attrs(1, 7, '{{\"mode\": \"{text}{end}\"}}')")
+    };
+    session.exec(&upsert("a"));
+    other.exec("BEGIN; DELETE FROM entity_search");
+    let waits = database.background_sql(upsert("b"));
+    eventually(SOON, "the other waits for the row", || {
+        match session.number(&format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event_type = 'Lock'",
+            waits.pid()
+        )) {
+            1 => Ok(()),
+            found => Err(found),
+        }
+    });
+    other.exec("COMMIT");
+    waits.join().expect("it was its turn");
+    assert_eq!(session.number("SELECT count(*) FROM entity_search"), 1);
+    check_search(&mut session);
 }
 
 /// Attributes that become searchable later are filled from documents, with their places.
