@@ -67,10 +67,10 @@ fn kept<'a>(value: Option<&'a HotValue>) -> Option<Scalar<'a>> {
 /// Called in the transaction that writes the documents, once for many of them, after they were written and while their rows are
 /// locked by it: the same values are the latest there and here. It must wait for no lock that an application may hold.
 pub fn apply(installed: &Installed, changed: &[Changed]) -> Result<(), Error> {
-    let Some(table) = installed
-        .table_oid(Table::Search)?
-        .filter(|_| !changed.is_empty())
-    else {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let Some(table) = installed.table_oid(Table::Search)? else {
         return Ok(());
     };
     let rows = last_words(changed);

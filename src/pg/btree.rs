@@ -82,9 +82,9 @@ impl Tree {
         }
     }
 
-    /// Puts in entries that come in order; with what is included of each, if
-    /// the index has such a column; `by_server` those, by their number, that want more than a place on a leaf. The transaction must have an
-    /// id: it keeps pages that leave the tree meanwhile from being used for something else.
+    /// Puts in entries that come in order, each with what is included of it if the index has such a column; `by_server` those, by
+    /// their number, that want more than a place on a leaf. The transaction must have an id: it keeps pages that leave the tree
+    /// meanwhile from being used for something else.
     pub fn insert(
         &self,
         table: &Relation,

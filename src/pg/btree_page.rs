@@ -322,6 +322,9 @@ impl<'a> Page<'a> {
         let mut item = self.position(key, layout, 0)?;
         while item <= self.items() {
             let at = self.tuple_at(item);
+            if at + TUPLE_HEADER > OPAQUE {
+                return None;
+            }
             let is_list = self.number(at + INFO) & OTHER_USE != 0;
             let list = if is_list {
                 (self.place_at(at) >> 16) as usize

@@ -171,6 +171,19 @@ impl<const KEYS: usize, const COLUMNS: usize> Lookup<KEYS, COLUMNS> {
     }
 }
 
+impl<const KEYS: usize, const COLUMNS: usize> Drop for Lookup<KEYS, COLUMNS> {
+    fn drop(&mut self) {
+        // After an error the rollback ends the scan and gives back what is pinned.
+        if !std::thread::panicking() {
+            // SAFETY: begun here, ended once, before the relations are closed.
+            unsafe {
+                pg_sys::index_endscan(self.scan);
+                pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            }
+        }
+    }
+}
+
 /// The key as the server compares it.
 fn datums<const KEYS: usize>(kinds: &[Kind; KEYS], key: [i64; KEYS]) -> [pg_sys::Datum; KEYS] {
     std::array::from_fn(|part| match kinds[part] {
@@ -258,19 +271,6 @@ impl<const KEYS: usize, const COLUMNS: usize> Drop for Near<KEYS, COLUMNS> {
         if !std::thread::panicking() && self.page != 0 {
             // SAFETY: pinned by us, given back once.
             unsafe { pg_sys::ReleaseBuffer(self.page) }
-        }
-    }
-}
-
-impl<const KEYS: usize, const COLUMNS: usize> Drop for Lookup<KEYS, COLUMNS> {
-    fn drop(&mut self) {
-        // After an error the rollback ends the scan and gives back what is pinned.
-        if !std::thread::panicking() {
-            // SAFETY: begun here, ended once, before the relations are closed.
-            unsafe {
-                pg_sys::index_endscan(self.scan);
-                pg_sys::ExecDropSingleTupleTableSlot(self.slot);
-            }
         }
     }
 }

@@ -248,7 +248,11 @@ impl ValueRows {
         scratch.within(|| {
             for (row, text, place) in texts {
                 let text = text.into_datum().unwrap_or(pg_sys::Datum::null());
-                self.put_one(&self.texts, by_value(row, text), place);
+                self.put_one(
+                    &self.texts,
+                    by_value(row.key(), text, row.document.cast_signed()),
+                    place,
+                );
             }
         });
     }
@@ -263,15 +267,8 @@ impl ValueRows {
         entries.sort_unstable();
         let (keys, documents): (Vec<Key>, Vec<i64>) = entries.into_iter().unzip();
         self.put(index, &keys, &documents, scratch, |number| {
-            let [tenant_id, attribute_id, value, entity_id] = keys[number].values;
-            let row = NewRow {
-                tenant_id,
-                attribute_id: attribute_id as i32,
-                entity_id,
-                value: None,
-                document: documents[number].cast_unsigned(),
-            };
-            by_value(&row, datum(value))
+            let [tenant, attribute, value, entity] = keys[number].values;
+            by_value([tenant, attribute, entity], datum(value), documents[number])
         });
     }
 
@@ -313,13 +310,14 @@ impl ValueRows {
 }
 
 /// An entry of an index by value.
-fn by_value(row: &NewRow, value: pg_sys::Datum) -> [pg_sys::Datum; BY_VALUE] {
+fn by_value(key: [i64; KEYS], value: pg_sys::Datum, document: i64) -> [pg_sys::Datum; BY_VALUE] {
+    let [tenant, attribute, entity] = key;
     [
-        row.tenant_id.into(),
-        row.attribute_id.into(),
+        tenant.into(),
+        (attribute as i32).into(),
         value,
-        row.entity_id.into(),
-        row.document.cast_signed().into(),
+        entity.into(),
+        document.into(),
     ]
 }
 

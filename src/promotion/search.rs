@@ -58,6 +58,7 @@ fn values(
         };
         let scratch = Scratch::new();
         while let Some((entity_id, others)) = left.split_first() {
+            pgrx::check_for_interrupts!();
             let Some(leaf) = leaves.of(tenant_id, *entity_id) else {
                 break;
             };

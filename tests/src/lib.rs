@@ -46,5 +46,5 @@ pub use proxy::Proxy;
 pub use psql::ToolOutput;
 pub use session::{Failure, NULL, Session};
 pub use small_disk::SmallDisk;
-pub use wait::{SOON, eventually, within};
+pub use wait::{SOON, eventually, wait_for_lock, within};
 pub use writer::Writer;

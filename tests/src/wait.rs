@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
+use crate::session::Session;
+
 /// Long enough for anything that works, on a busy machine too; only a failing test ever waits this long.
 pub const SOON: Duration = Duration::from_secs(20);
 
@@ -21,6 +23,19 @@ pub fn eventually<T, E: Debug>(timeout: Duration, what: &str, mut look: impl FnM
             Err(_) => std::thread::sleep(POLL),
         }
     }
+}
+
+/// Until a session waits for a lock.
+#[track_caller]
+pub fn wait_for_lock(session: &mut Session, pid: i32) {
+    let waiting =
+        format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event_type = 'Lock'");
+    eventually(SOON, "a session waits for a lock", || {
+        match session.number(&waiting) {
+            1 => Ok(()),
+            found => Err(found),
+        }
+    });
 }
 
 /// Runs `act` and fails when it took longer than a promised bound.

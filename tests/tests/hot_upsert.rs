@@ -1,6 +1,6 @@
 //! Values that are written and read at once, deleted entities, and documents made anew from facts.
 
-use cluster_tests::{Cluster, Database, SOON, Session, eventually, shared};
+use cluster_tests::{Cluster, Database, Session, shared, wait_for_lock};
 
 fn ready() -> (Database, Session) {
     let database = shared::database();
@@ -150,15 +150,7 @@ fn two_sessions_and_the_flush_in_any_order_do_not_stop_the_flush() {
         r#"{"gear": 7, "speed": 1}"#
     );
     let waits = database.background_sql(r#"SELECT upsert_hot_attrs(1, 1, '{"speed": 4}')"#);
-    eventually(SOON, "the other waits for the row", || {
-        match session.number(&format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event_type = 'Lock'",
-            waits.pid()
-        )) {
-            1 => Ok(()),
-            found => Err(found),
-        }
-    });
+    wait_for_lock(&mut session, waits.pid());
     first.exec("COMMIT");
     second.exec("COMMIT");
     waits.join().expect("it was its turn");
